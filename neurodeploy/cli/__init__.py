@@ -1,0 +1,117 @@
+"""The command line: one file per command, thin: parse, call the library, render.
+
+Results go to standard output, progress to standard error. With ``--json`` standard output holds exactly one JSON
+object. Exit codes: 0 ok, 1 our bug, 2 usage or bad input, 3 does not fit or unsupported, 4 verification failed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from neurodeploy.cli.output import error_document
+from neurodeploy.diagnostics import InternalError, NeurodeployError, UsageError, nearest
+
+#: Command name -> help line. The module of the same name is imported only when the command runs.
+COMMANDS = {
+    "demo": "Train vanilla and RMP on digits, export, verify, simulate and report, in two minutes.",
+    "train": "Train a recipe; an interrupted run resumes.",
+    "check": "Say whether a model fits a target: all findings, cores, chips, memory.",
+    "export": "Compile a model for a target and write an artifact with golden vectors.",
+    "verify": "Replay an artifact's golden vectors in other simulators and count differences.",
+    "simulate": "Run an exported network event by event, with exact counts.",
+    "report": "Compare runs: accuracy, quantization error, firing rates, operations, energy.",
+    "list": "List models, targets, profiles, datasets or passes.",
+    "explain": "Print the page behind a diagnostic code.",
+    "doctor": "Print the environment, ready to paste into an issue.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when it is used, so that ``--help`` appears at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"neurodeploy.cli.{cmd_name}_command")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"no such command: {args[0]}; {nearest(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="neurodeploy", prog_name="neurodeploy")
+def cli() -> None:
+    """Take a spiking network from training to a neuromorphic chip, and prove what it will do there."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with the code of the contract."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; every error is one message."""
+    as_json = "--json" in arguments
+    command = next((word for word in arguments if word in COMMANDS), "")
+    try:
+        result = cli.main(args=arguments, prog_name="neurodeploy", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except NeurodeployError as error:
+        return _fail(command, error, as_json)
+    except click.ClickException as error:
+        if as_json or not isinstance(error, click.UsageError):
+            problem = UsageError("ND100", error.format_message(), where=command, fix=f"neurodeploy {command} --help")
+            return _fail(command, problem, as_json)
+        error.show()
+        return 2
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) went away: not an error. Point stdout at nothing so that the flush at exit is quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("NEURODEPLOY_DEBUG"):
+            traceback.print_exc()
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        problem = InternalError(
+            "ND901",
+            f"{type(error).__name__}: {error}",
+            where=f"{os.path.basename(frame.filename)}:{frame.lineno}",
+            fix="this is our bug: set NEURODEPLOY_DEBUG=1, run it again and report it with `neurodeploy doctor`",
+        )
+        return _fail(command, problem, as_json)
+
+
+def _fail(command: str, error: NeurodeployError, as_json: bool) -> int:
+    if as_json:
+        click.echo(json.dumps(error_document(command, error), indent=2))
+    else:
+        from neurodeploy.reporting.text import error_text
+
+        click.echo(error_text(error), err=True)
+    return error.exit_code

@@ -1,0 +1,27 @@
+"""One Markdown page per code, shipped beside this file: what it means, why it matters, an example, how to fix it."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from neurodeploy.diagnostics.errors import UsageError
+from neurodeploy.diagnostics.suggest import nearest
+
+
+def codes() -> dict[str, str]:
+    """Every code with the title of its page, in order."""
+    found = {}
+    for entry in resources.files(__name__).iterdir():
+        if entry.name.startswith("ND") and entry.name.endswith(".md"):
+            title = entry.read_text(encoding="utf-8").splitlines()[0]
+            found[entry.name[:-3]] = title.split(":", 1)[1].strip()
+    return dict(sorted(found.items()))
+
+
+def page(code: str) -> str:
+    """The page behind ``code``; an unknown code is a :class:`UsageError`."""
+    known = codes()
+    wanted = code.upper()
+    if wanted not in known:
+        raise UsageError("ND101", f"no such code: {code}", where="explain", fix=nearest(wanted, known))
+    return (resources.files(__name__) / f"{wanted}.md").read_text(encoding="utf-8")
