@@ -1,0 +1,173 @@
+"""The graph: named nodes and directed edges that add where they meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from neurodeploy.diagnostics import UnsupportedError, UsageError
+from neurodeploy.ir.nodes import Input, Node, Output, Shape, ShapeError
+
+Edge = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A frozen discrete-time network.
+
+    Attributes:
+        nodes: Name -> node, in topological order (the constructor sorts, keeping the given order where it can).
+        edges: ``(source, destination)``; several edges into one node add, in this order.
+        timesteps: T the network was made for, None where unknown.
+        dt: Seconds per step; only NIR files and energy use it.
+        arithmetic: Arithmetic this graph is meant for: ``float32``, ``float64``, or ``loihi`` (integers).
+        scales: Neuron node -> integer units per real unit of its membrane, for quantized graphs.
+        origin: Where it came from, for people.
+
+    Raises:
+        UsageError: An edge to nowhere, two edges that are the same, shapes that do not meet (ND105).
+        UnsupportedError: A cycle (ND211): recurrent edges are not built yet.
+    """
+
+    nodes: Mapping[str, Node]
+    edges: tuple[Edge, ...]
+    timesteps: int | None = None
+    dt: float = 1e-4
+    arithmetic: str = "float32"
+    scales: Mapping[str, float] = field(default_factory=dict)
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "edges", tuple((str(a), str(b)) for a, b in self.edges))
+        for edge in self.edges:
+            for end in edge:
+                if end not in self.nodes:
+                    raise UsageError("ND105", f"edge {edge} names a node that is not there", where=end)
+        if len(set(self.edges)) != len(self.edges):
+            raise UsageError("ND105", "an edge appears twice", fix="merge the weights of the doubled edge")
+        order = _topological(self.nodes, self.edges)
+        object.__setattr__(self, "nodes", {name: self.nodes[name] for name in order})
+        rank = {name: index for index, name in enumerate(order)}
+        # Edges into one node keep their order (it is the order of the sum); across nodes they are sorted.
+        object.__setattr__(self, "edges", tuple(sorted(self.edges, key=lambda e: rank[e[1]])))
+        _ = self.shapes
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """Output shape of every node."""
+        shapes: dict[str, Shape] = {}
+        for name, node in self.nodes.items():
+            if isinstance(node, Input):
+                shapes[name] = node.shape
+                continue
+            incoming = [shapes[source] for source in self.sources(name)]
+            if not incoming:
+                raise UsageError("ND105", "no edge leads to this node", where=name, fix="connect or remove it")
+            if len(set(incoming)) > 1:
+                raise UsageError("ND105", f"edges of different shapes meet: {incoming}", where=name)
+            try:
+                shapes[name] = node.output_shape(incoming[0])
+            except ShapeError as error:
+                raise UsageError("ND105", f"`{name}` ({node.kind}) {error}", where=name) from error
+        return shapes
+
+    @cached_property
+    def _sources(self) -> dict[str, tuple[str, ...]]:
+        return {name: tuple(a for a, b in self.edges if b == name) for name in self.nodes}
+
+    @cached_property
+    def _targets(self) -> dict[str, tuple[str, ...]]:
+        return {name: tuple(b for a, b in self.edges if a == name) for name in self.nodes}
+
+    def sources(self, name: str) -> tuple[str, ...]:
+        """Names of the nodes whose output ``name`` adds up."""
+        return self._sources[name]
+
+    def targets(self, name: str) -> tuple[str, ...]:
+        """Names of the nodes that read ``name``."""
+        return self._targets[name]
+
+    def input_shape(self, name: str) -> Shape:
+        """Shape that enters ``name``."""
+        return self.shapes[self.sources(name)[0]]
+
+    def names(self, kinds: type | tuple[type, ...]) -> list[str]:
+        """Names of the nodes of these kinds, in graph order."""
+        return [name for name, node in self.nodes.items() if isinstance(node, kinds)]
+
+    @property
+    def input(self) -> str:
+        """Name of the one Input."""
+        return self._only(Input)
+
+    @property
+    def output(self) -> str:
+        """Name of the one Output."""
+        return self._only(Output)
+
+    def _only(self, kind: type) -> str:
+        names = self.names(kind)
+        if len(names) != 1:
+            raise UnsupportedError(
+                "ND212",
+                f"the graph has {len(names)} {kind.__name__} nodes; exactly one is supported",
+                where=", ".join(names),
+                fix="split the network, or merge its inputs or outputs into one",
+            )
+        return names[0]
+
+    def with_nodes(self, changed: Mapping[str, Node]) -> Graph:
+        """The same graph with some nodes exchanged."""
+        return replace(self, nodes={**self.nodes, **changed})
+
+    def edges_without(self, name: str) -> tuple[Edge, ...]:
+        """The edges when ``name`` is taken out and its sources are wired to its targets, in place of it."""
+        edges: list[Edge] = []
+        for source, target in self.edges:
+            if target != name:
+                edges.extend([(s, target) for s in self.sources(name)] if source == name else [(source, target)])
+        return tuple(edges)
+
+    def without(self, name: str, changed: Mapping[str, Node] | None = None) -> Graph:
+        """The graph with one node taken out (see :meth:`edges_without`) and others exchanged."""
+        nodes = {key: (changed or {}).get(key, node) for key, node in self.nodes.items() if key != name}
+        return replace(self, nodes=nodes, edges=self.edges_without(name))
+
+    def subgraph(self, names: Iterable[str]) -> dict[str, Any]:
+        """``nodes`` and ``edges`` of the part with these names, for the constructor."""
+        keep = set(names)
+        return {
+            "nodes": {n: node for n, node in self.nodes.items() if n in keep},
+            "edges": tuple(e for e in self.edges if e[0] in keep and e[1] in keep),
+        }
+
+
+def _topological(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> list[str]:
+    """Kahn's order, taking the earliest given node first; a cycle is refused."""
+    waiting = dict.fromkeys(nodes, 0)
+    out: dict[str, list[str]] = {name: [] for name in nodes}
+    for source, target in edges:
+        waiting[target] += 1
+        out[source].append(target)
+    given = {name: index for index, name in enumerate(nodes)}
+    ready = sorted((n for n, count in waiting.items() if count == 0), key=given.__getitem__)
+    order: list[str] = []
+    while ready:
+        name = ready.pop(0)
+        order.append(name)
+        for target in out[name]:
+            waiting[target] -= 1
+            if waiting[target] == 0:
+                ready.append(target)
+        ready.sort(key=given.__getitem__)
+    if len(order) < len(nodes):
+        stuck = [name for name in nodes if name not in order]
+        raise UnsupportedError(
+            "ND211",
+            "the graph has a cycle: recurrent edges are not built yet in this version",
+            where=", ".join(stuck),
+            fix="unroll the recurrence, or wait for the version that delays recurrent edges by one step",
+        )
+    return order

@@ -1,0 +1,165 @@
+"""Place neuron populations on cores.
+
+Each population is cut into blocks of whole output channels; a block holds its neurons, the weights into them (a
+convolution's kernels once, at ``weight_bits``) and one input axon per source neuron. Blocks are as large as the core's
+tightest limit allows, so the number of cores is the smallest for this cut.
+
+Pre: quantized (the weights are what will be stored). Post: every population has its cores, or a finding says which
+limit stops it: ND202 neurons of one channel, ND203 synaptic memory of one channel, ND204 input axons, ND209 chips.
+This is our model of the chip, not the vendor's compiler; compile.json says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from neurodeploy.diagnostics import Finding
+from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.nodes import NEURONS, SYNAPSES, Conv2d
+
+
+@dataclass(frozen=True)
+class CoreLimits:
+    """What one core holds; None where nobody publishes it (then it is not checked, and said so).
+
+    Attributes:
+        name: Where the numbers come from, for messages.
+        neurons: Neurons per core.
+        synaptic_memory_bytes: Bytes for weights per core.
+        axons_in: Input axons per core.
+        cores: Cores per chip.
+        weight_bits: Stored bits per weight.
+    """
+
+    name: str
+    neurons: int | None = None
+    synaptic_memory_bytes: int | None = None
+    axons_in: int | None = None
+    cores: int | None = None
+    weight_bits: int = 8
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Resources per node and in total, cores per population, findings.
+
+    Attributes:
+        nodes: Neuron node -> ``{neurons, synapses, synaptic_memory_bytes, axons_in, axons_out, cores, limited_by}``.
+        total: The same keys, summed.
+        chips: Chips needed, None where cores per chip are unknown.
+        bottleneck: ``{node, resource, cores}`` of the population that takes most cores.
+    """
+
+    nodes: dict[str, dict[str, Any]]
+    total: dict[str, Any]
+    chips: int | None
+    bottleneck: dict[str, Any] | None
+    findings: list[Finding] = field(default_factory=list)
+
+    def cores(self) -> dict[str, int]:
+        """Neuron node -> number of cores it occupies; empty where it does not fit or nothing is known."""
+        return {name: row["cores"] for name, row in self.nodes.items() if row["cores"]}
+
+    def to_json(self) -> dict[str, Any]:
+        """``resources`` of the contract."""
+        return {"nodes": self.nodes, "total": self.total}
+
+
+def place(graph: Graph, limits: CoreLimits) -> Placement:
+    """Cut every population into channel blocks and count cores, chips and the limiting resource."""
+    rows: dict[str, dict[str, Any]] = {}
+    findings: list[Finding] = []
+    for name in graph.names(NEURONS):
+        row, problems = _population(graph, name, limits)
+        rows[name] = row
+        findings.extend(problems)
+    for name, row in rows.items():
+        fed = _populations_behind(graph, name)
+        row["axons_out"] = (
+            None if any(rows[n]["cores"] is None for n in fed) else sum(row["neurons"] * rows[n]["cores"] for n in fed)
+        )
+    total: dict[str, Any] = {
+        key: None if any(row[key] is None for row in rows.values()) else sum(row[key] for row in rows.values())
+        for key in ("neurons", "synapses", "synaptic_memory_bytes", "axons_in", "axons_out", "cores")
+    }
+    chips = None if total["cores"] is None or limits.cores is None else -(-total["cores"] // limits.cores)
+    bottleneck = None
+    placed = {name: row for name, row in rows.items() if row["cores"]}
+    if placed:
+        name = max(placed, key=lambda n: placed[n]["cores"])
+        bottleneck = {"node": name, "resource": placed[name]["limited_by"], "cores": placed[name]["cores"]}
+    return Placement(rows, total, chips, bottleneck, findings)
+
+
+def _population(graph: Graph, name: str, limits: CoreLimits) -> tuple[dict[str, Any], list[Finding]]:
+    shape = graph.shapes[name]
+    channels, plane = shape[0], int(np.prod(shape[1:], dtype=np.int64))
+    weights = synapses = axons = 0
+    for source in graph.sources(name):
+        node = graph.nodes[source]
+        if isinstance(node, SYNAPSES):
+            weights += node.weight.size
+            synapses += synapse_count(node, graph.input_shape(source), graph.shapes[source])
+            axons += int(np.prod(graph.input_shape(source), dtype=np.int64))
+    memory_bits = weights * limits.weight_bits
+    row: dict[str, Any] = {
+        "neurons": channels * plane,
+        "synapses": synapses,
+        "synaptic_memory_bytes": -(-memory_bits // 8),
+        "axons_in": axons,
+        "cores": None,
+        "limited_by": None,
+    }
+    per_channel_bytes = -(-memory_bits // channels // 8)
+    findings = []
+    if limits.neurons is not None and plane > limits.neurons:
+        fix = "pool or stride earlier so that one channel has fewer neurons; planes are not split across cores yet"
+        rule = f"one channel of this layer has more neurons than a core of {limits.name}"
+        findings.append(Finding("ND202", "error", name, rule, plane, limits.neurons, "neurons", fix))
+    if limits.synaptic_memory_bytes is not None and per_channel_bytes > limits.synaptic_memory_bytes:
+        fix = "use fewer input channels or groups, or fewer weight bits"
+        rule = f"the weights of one channel are larger than the synaptic memory of a core of {limits.name}"
+        findings.append(
+            Finding("ND203", "error", name, rule, per_channel_bytes, limits.synaptic_memory_bytes, "bytes", fix)
+        )
+    if limits.axons_in is not None and axons > limits.axons_in:
+        fix = "pool or stride before this layer, or use fewer channels; inputs are not split across cores yet"
+        rule = f"this layer has more source neurons than a core of {limits.name} has input axons"
+        findings.append(Finding("ND204", "error", name, rule, axons, limits.axons_in, "axons", fix))
+    if findings or limits.neurons is None:
+        return row, findings
+    fits = {"neurons": limits.neurons // plane}
+    if limits.synaptic_memory_bytes is not None and per_channel_bytes:
+        fits["synaptic memory"] = limits.synaptic_memory_bytes // per_channel_bytes
+    tightest = min(fits, key=lambda key: fits[key])
+    row["cores"] = -(-channels // fits[tightest])
+    row["limited_by"] = tightest
+    return row, findings
+
+
+def synapse_count(node: Any, before: tuple[int, ...], after: tuple[int, ...]) -> int:
+    """Connections of a synapse node: taps inside the input, borders, stride and groups included."""
+    if not isinstance(node, Conv2d):
+        return int(node.weight.size)
+    taps = 1
+    for axis in (0, 1):
+        centers = np.arange(after[1 + axis])[:, None] * node.stride[axis] - node.padding[axis]
+        rows = centers + np.arange(node.weight.shape[2 + axis]) * node.dilation[axis]
+        taps *= int(np.count_nonzero((rows >= 0) & (rows < before[1 + axis])))
+    return taps * node.weight.shape[0] * node.weight.shape[1]
+
+
+def _populations_behind(graph: Graph, name: str) -> list[str]:
+    """Populations that the spikes of ``name`` reach through synapses."""
+    found: list[str] = []
+    open_names = list(graph.targets(name))
+    while open_names:
+        target = open_names.pop(0)
+        if isinstance(graph.nodes[target], NEURONS):
+            found.append(target)
+        else:
+            open_names.extend(graph.targets(target))
+    return found

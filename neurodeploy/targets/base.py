@@ -1,0 +1,95 @@
+"""A target: its spec (``export/<name>/target.toml``), its kit of files, and what it adds to an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurodeploy.config.target import TargetSpec, parse_target, validate_target
+from neurodeploy.diagnostics import UsageError, nearest
+from neurodeploy.ir.graph import Graph
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+ENTRY_POINTS = "neurodeploy.targets"
+#: Targets of the design that this version does not build: refused by name, never guessed.
+UNBUILT = ("loihi", "onnx", "spinnaker2", "truenorth", "tianjic", "speck")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target.
+
+    Attributes:
+        name: Name for ``--target``.
+        spec: What it can hold and which passes lead there.
+        emit: Writes what the target adds to the artifact folder, beside what every artifact has.
+    """
+
+    name: str
+    spec: TargetSpec
+    emit: Callable[[Graph, Path], None]
+
+
+def target_names() -> list[str]:
+    """Shipped targets and installed plug-ins."""
+    return sorted([*_shipped(), *_plugins()])
+
+
+def load_target(name: str) -> Target:
+    """The target of that name.
+
+    Raises:
+        UsageError: Unknown (ND101, with the nearest names), a broken file (ND115), or two of the same name (ND116).
+        UnsupportedError: Known but not built yet (ND501).
+    """
+    shipped, plugins = _shipped(), _plugins()
+    if name in shipped and name in plugins:
+        raise UsageError(
+            "ND116", f"a plug-in and neurodeploy both offer the target {name}", where=ENTRY_POINTS, fix="rename yours"
+        )
+    if name in shipped:
+        folder = shipped[name]
+        spec = parse_target((folder / "target.toml").read_text(encoding="utf-8"), where=f"export/{name}/target.toml")
+        return Target(name, spec, lambda graph, out: _copy_kit(folder, spec, out))
+    if name in plugins:
+        return _from_plugin(name, plugins[name])
+    if name in UNBUILT:
+        from neurodeploy.diagnostics import not_built
+
+        raise not_built(f"target {name}", where=f"--target {name}", fix="built: " + ", ".join(target_names()))
+    raise UsageError("ND101", f"no such target: {name}", where="--target", fix=nearest(name, target_names()))
+
+
+def _shipped() -> dict[str, Traversable]:
+    root = resources.files("neurodeploy.shipped.export")
+    return {entry.name: entry for entry in root.iterdir() if entry.is_dir() and (entry / "target.toml").is_file()}
+
+
+def _plugins() -> dict[str, metadata.EntryPoint]:
+    return {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def _from_plugin(name: str, point: metadata.EntryPoint) -> Target:
+    try:
+        plugin: Any = point.load()
+        plugin = plugin() if isinstance(plugin, type) else plugin
+        spec, emit = plugin.spec, plugin.emit
+    except Exception as error:  # a third party's code: name it, do not crash on it
+        raise UsageError(
+            "ND115",
+            f"plug-in target {name} ({point.value}) cannot be loaded: {type(error).__name__}: {error}",
+            where=ENTRY_POINTS,
+            fix="it must offer name, spec (as target.toml) and emit(graph, folder)",
+        ) from error
+    spec = spec if isinstance(spec, TargetSpec) else validate_target(spec, where=f"plug-in {name}")
+    return Target(name, spec, emit)
+
+
+def _copy_kit(folder: Traversable, spec: TargetSpec, out: Path) -> None:
+    for file in spec.files:
+        (out / file).write_bytes((folder / file).read_bytes())
