@@ -92,7 +92,9 @@ def to_nir(graph: Graph) -> nir.NIRGraph:
             )
         nodes[name] = writer(graph, name, node)
         nodes[name].metadata[KEY] = {"index": index, **_node_notes(node)}
-    notes: dict[str, Any] = {"schema": SCHEMA, "dt": graph.dt, "arithmetic": graph.arithmetic, "origin": graph.origin}
+    notes: dict[str, Any] = {"schema": SCHEMA, "dt": graph.dt, "arithmetic": graph.arithmetic}
+    if graph.origin:
+        notes["origin"] = graph.origin
     if graph.timesteps is not None:
         notes["timesteps"] = graph.timesteps
     if graph.scales:
@@ -265,7 +267,7 @@ def from_nir(read: nir.NIRGraph, options: ReadOptions | None = None, *, where: s
         dt=dt,
         arithmetic=str(notes.get("arithmetic", "float32")),
         scales={str(k): float(v) for k, v in notes.get("scales", {}).items()},
-        origin=str(notes.get("origin", "")) if notes else where,
+        origin=str(notes.get("origin", "")),
     )
     if reader.trust:
         _check_notes(graph, read, where)

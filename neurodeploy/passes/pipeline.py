@@ -12,6 +12,7 @@ from neurodeploy.diagnostics import Finding, UnsupportedError, UsageError, first
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.machine import machine_findings
 from neurodeploy.ir.nodes import AvgPool2d, Norm
+from neurodeploy.passes import balance as balancing
 from neurodeploy.passes import fold_norm as norms
 from neurodeploy.passes import fold_pool as pools
 from neurodeploy.passes import partition as parts
@@ -114,6 +115,10 @@ def _quantize(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> Compi
     return replace(state, graph=graph).adding(findings)
 
 
+def _balance(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> Compilation:
+    return replace(state, graph=balancing.balance(state.graph))
+
+
 def _place(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> Compilation:
     placement = places.place(state.graph, limits)
     return replace(state, placement=placement).adding(placement.findings)
@@ -133,6 +138,7 @@ PASSES: dict[str, Pass] = {
     "quantize": Pass(
         "integer weights and thresholds, bounds proven", _quantize, (no_norms, is_pure), (runs_on_machine,)
     ),
+    "balance": Pass("equal path lengths for a pipelined chip", _balance, (no_norms,)),
     "round_weights": Pass("weights and biases to float32", _round_weights, (no_norms,)),
     "place": Pass("neurons and synaptic memory onto cores and chips", _place, (no_norms,)),
 }

@@ -1,0 +1,32 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def data_root_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--data-root``, by default ``NEURODEPLOY_DATA``."""
+    return click.option(
+        "--data-root",
+        type=click.Path(path_type=Path),
+        envvar="NEURODEPLOY_DATA",
+        help="Folder with data sets.  [default: $NEURODEPLOY_DATA]",
+    )(function)
+
+
+def file_option(*names: str, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that takes a path."""
+    return click.option(*names, type=click.Path(path_type=Path), **settings)
+
+
+def refuse_existing_folder(path: Path | None, option: str) -> None:
+    """A file to write must not be a folder (ND100)."""
+    from neurodeploy.diagnostics import UsageError
+
+    if path is not None and path.is_dir():
+        raise UsageError("ND100", f"{option} is a folder", where=str(path), fix="give a file name")

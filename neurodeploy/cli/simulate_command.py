@@ -1,0 +1,126 @@
+"""``neurodeploy simulate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from neurodeploy.cli.options import data_root_option, file_option, refuse_existing_folder
+from neurodeploy.cli.output import emit, notice, output_options
+
+
+@click.command("simulate")
+@click.argument("model")
+@file_option("--input", "inputs", help="An .npz with x: (B, T, *shape) or (B, *shape); optional labels y.")
+@click.option("--data", help="A data set instead of --input; see `neurodeploy list datasets`.")
+@click.option("--split", default="test", show_default=True, help="Split of --data.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first N samples.")
+@data_root_option
+@click.option("--timesteps", type=int, help="T of a static input.  [default: as the file says]")
+@click.option(
+    "--arithmetic",
+    type=click.Choice(["float32", "float64", "loihi"]),
+    help="Number format of the run.  [default: as the file says]",
+)
+@click.option(
+    "--input-kind",
+    type=click.Choice(["binary", "integer", "real"]),
+    help="What the input is: spikes are counted as operations, real values as MACs.  [default: as the file says; real]",
+)
+@click.option("--dt", type=float, help="Seconds per step of a foreign file.  [default: 1e-4]")
+@click.option("--reset", type=click.Choice(["zero", "subtract", "v_reset"]), help="Reset of a foreign file's neurons.")
+@click.option("--compare", type=click.Choice(["ge", "gt"]), help="Fire at (ge) or above (gt) the threshold.")
+@click.option(
+    "--discretize",
+    type=click.Choice(["euler", "exp"]),
+    default="euler",
+    show_default=True,
+    help="Rule from tau to the decay of a step; `exp` is not built yet.",
+)
+@click.option(
+    "--spikes",
+    type=click.Choice(["single", "multi"]),
+    default="single",
+    show_default=True,
+    help="Spikes per neuron and step; `multi` is not built yet.",
+)
+@file_option("--trace", help="Write spikes, output and counts to this .npz.")
+@click.option("--trace-membrane", is_flag=True, help="Also keep membranes after reset in the trace.")
+@click.option("--batch", type=int, default=32, show_default=True, help="Samples in flight per thread.")
+@click.option("--threads", type=int, default=1, show_default=True, help="Threads; results do not depend on it.")
+@output_options
+def command(
+    model: str,
+    inputs: Path | None,
+    data: str | None,
+    split: str,
+    limit: int | None,
+    data_root: Path | None,
+    timesteps: int | None,
+    arithmetic: str | None,
+    input_kind: str | None,
+    dt: float | None,
+    reset: str | None,
+    compare: str | None,
+    discretize: str,
+    spikes: str,
+    trace: Path | None,
+    trace_membrane: bool,
+    batch: int,
+    threads: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run MODEL (an artifact or a .nir file) event by event, with exact counts.
+
+    Example: neurodeploy simulate runs/digits-conv-rmp/export-loihi2 --data digits
+    """
+    from neurodeploy.cli.progress import sample_progress
+    from neurodeploy.cli.render import simulate_text
+    from neurodeploy.diagnostics import UsageError, not_built
+    from neurodeploy.files import write_npz
+    from neurodeploy.ir.nir_io import ReadOptions
+    from neurodeploy.sim.inputs import load_inputs
+    from neurodeploy.sim.run import simulate
+    from neurodeploy.targets.artifact import load_runnable, overruled
+
+    if discretize != "euler":
+        raise not_built(f"--discretize {discretize}", where="--discretize", fix="--discretize euler")
+    if spikes != "single":
+        raise not_built(f"--spikes {spikes}", where="--spikes", fix="--spikes single")
+    if (inputs is None) == (data is None):
+        raise UsageError("ND100", "give either --input or --data", where="simulate", fix="--data digits, for example")
+    if trace_membrane and trace is None:
+        raise UsageError("ND100", "--trace-membrane needs --trace", where="--trace-membrane", fix="--trace out.npz")
+    refuse_existing_folder(trace, "--trace")
+    if dt is not None and not dt > 0:
+        raise UsageError("ND100", f"--dt is {dt:g}", where="--dt", fix="a positive number of seconds")
+    options = ReadOptions(dt=dt, reset=reset, compare=compare, input_kind=input_kind)
+    runnable = load_runnable(model, options)
+    for line in overruled(runnable, options):
+        notice(line, quiet)
+    if inputs is not None:
+        x, y = load_inputs(inputs)
+    else:
+        from neurodeploy.data import load
+
+        dataset = load(str(data), split, root=data_root)
+        x, y = dataset.x, dataset.y
+    x, y = x[:limit], None if y is None else y[:limit]
+    with sample_progress(len(x), quiet or as_json) as progress:
+        result = simulate(
+            runnable,
+            x,
+            y,
+            timesteps=timesteps,
+            arithmetic=arithmetic,
+            keep_spikes=trace is not None,
+            keep_membrane=trace_membrane,
+            batch=batch,
+            threads=threads,
+            progress=progress,
+        )
+    if trace is not None:
+        write_npz(trace, result.arrays())
+    emit("simulate", result.to_json(), as_json, simulate_text)

@@ -1,0 +1,40 @@
+"""``neurodeploy verify``."""
+
+from __future__ import annotations
+
+import click
+
+from neurodeploy.cli.output import emit, notice, output_options
+
+ORACLES = ("interpreter", "engine", "onnxruntime", "lava", "norse", "snntorch", "spikingjelly")
+
+
+@click.command("verify")
+@click.argument("artifact")
+@click.option(
+    "--with",
+    "oracles",
+    multiple=True,
+    type=click.Choice(ORACLES),
+    help="Where to replay; may be given several times.  [default: interpreter, engine]",
+)
+@click.option("--samples", type=int, help="Only the first N golden samples.")
+@output_options
+def command(artifact: str, oracles: tuple[str, ...], samples: int | None, as_json: bool, quiet: bool) -> int:
+    """Replay the golden vectors of ARTIFACT elsewhere and count differences; exit 4 if there are any.
+
+    Example: neurodeploy verify runs/digits-conv-rmp/export-loihi2 --with engine --with lava
+    """
+    from neurodeploy.cli.render import verify_text
+    from neurodeploy.diagnostics import UsageError
+    from neurodeploy.verification.verify import DEFAULT, verify
+
+    result = verify(artifact, oracles or DEFAULT, samples)
+    missing = {name: row.why for name, row in result.items() if row.skipped}
+    if len(missing) == len(result):
+        why = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+        raise UsageError("ND122", f"nothing was verified: {why}", where=artifact, fix="--with engine runs everywhere")
+    for name, reason in missing.items():
+        notice(f"{name} was SKIPPED: {reason}", quiet)
+    emit("verify", {name: row.to_json() for name, row in result.items()}, as_json, verify_text)
+    return 0 if all(row.equal or row.skipped for row in result.values()) else 4

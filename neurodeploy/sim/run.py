@@ -1,0 +1,128 @@
+"""``simulate``: run an emitted file, count everything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from neurodeploy.diagnostics import UsageError, nearest
+from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.interpret import ARITHMETICS
+from neurodeploy.ir.nir_io import ReadOptions
+from neurodeploy.ir.nodes import Input, Integrator
+from neurodeploy.passes.purity import purity
+from neurodeploy.sim.engine import Engine
+from neurodeploy.sim.inputs import check_inputs
+from neurodeploy.sim.trace import Trace
+from neurodeploy.targets.artifact import Runnable, load_runnable
+
+
+def simulate(
+    model: str | Path | Runnable,
+    x: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    timesteps: int | None = None,
+    arithmetic: str | None = None,
+    options: ReadOptions | None = None,
+    keep_spikes: bool = False,
+    keep_membrane: bool = False,
+    batch: int = 32,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Trace:
+    """Run an artifact or a ``.nir`` file on ``x``.
+
+    Args:
+        model: Artifact folder, ``.nir`` file, or what :func:`~neurodeploy.targets.artifact.load_runnable` gave.
+        x: ``(B, T, *shape)``, or ``(B, *shape)`` repeated over T. For an artifact with a host encoder: what enters the
+            host; spikes of the chip's own input shape are taken too, and then the encoder does not run.
+        labels: ``(B,)`` integers, for the accuracy.
+        timesteps: T of a static input; default: what the file says.
+        arithmetic: ``float32``, ``float64``, ``loihi``; default: what the file says.
+        options: What a foreign file leaves open.
+        keep_spikes: Keep every spike in the trace.
+        keep_membrane: Keep every state after reset too.
+        batch: Samples in flight per thread; bounds memory, changes nothing else.
+        threads: Tiles in parallel; changes nothing else.
+        progress: Called with the number of samples finished since the last call.
+
+    Raises:
+        UsageError: Input of the wrong shape or values; unknown arithmetic.
+        UnsupportedError: A network that the arithmetic cannot run.
+    """
+    runnable = model if isinstance(model, Runnable) else load_runnable(model, options)
+    arithmetic = arithmetic or runnable.graph.arithmetic
+    if arithmetic not in ARITHMETICS:
+        raise UsageError(
+            "ND101", f"no such arithmetic: {arithmetic}", where="--arithmetic", fix=nearest(arithmetic, ARITHMETICS)
+        )
+    for value, what in ((batch, "--batch"), (threads, "--threads")):
+        if value < 1:
+            raise UsageError("ND100", f"{what} is {value}", where=what, fix="at least 1")
+    engine = Engine(runnable.graph, arithmetic, runnable.cores)
+    encoder = runnable.encoder
+    if encoder is not None and not _fits(x, encoder) and _fits(x, runnable.graph):
+        encoder = None  # spikes for the chip itself
+    entry = _entry(encoder or runnable.graph)
+    inputs = check_inputs(x, labels, entry, timesteps, runnable.graph.timesteps)
+    x, steps = _typed(inputs.x, entry), inputs.timesteps
+    started = time.perf_counter()
+    host_layers, encoded = (), None
+    if encoder is not None:
+        host = Engine(encoder, "float64" if arithmetic == "float64" else "float32").run(
+            x, steps, keep_spikes=False, tile=batch, threads=threads
+        )
+        host_layers, x = host.layers, host.output.astype(np.uint8)
+        encoded = x if keep_spikes else None
+    result = engine.run(
+        x,
+        steps,
+        keep_spikes=keep_spikes,
+        keep_membrane=keep_membrane,
+        tile=batch,
+        threads=threads,
+        progress=progress,
+    )
+    violations = purity(runnable.graph)
+    return Trace(
+        spikes=result.spikes,
+        output=result.output,
+        predictions=predict(runnable.graph, result.output),
+        layers=result.layers,
+        host_layers=host_layers,
+        timesteps=steps,
+        arithmetic=arithmetic,
+        purity="impure" if violations else "pure",
+        violations=tuple(f"{f.node}: {f.rule}" for f in violations),
+        seconds=time.perf_counter() - started,
+        membrane=result.membrane,
+        encoded=encoded,
+        labels=inputs.y,
+    )
+
+
+def predict(graph: Graph, output: np.ndarray) -> np.ndarray:
+    """Class per sample: argmax of the last step for an integrator, of the sum over T otherwise; ``(B, T, *shape)``."""
+    reads = [graph.nodes[source] for source in graph.sources(graph.output)]
+    scores = output[:, -1] if all(isinstance(n, Integrator) for n in reads) else output.sum(axis=1)
+    return np.asarray(scores.reshape(scores.shape[0], -1).argmax(axis=1), dtype=np.int64)
+
+
+def _entry(graph: Graph) -> Input:
+    node = graph.nodes[graph.input]
+    assert isinstance(node, Input)
+    return node
+
+
+def _fits(x: np.ndarray, graph: Graph) -> bool:
+    shape = _entry(graph).shape
+    return np.shape(x)[1:] == shape or np.shape(x)[2:] == shape
+
+
+def _typed(x: np.ndarray, entry: Input) -> np.ndarray:
+    """Spikes as uint8; real inputs keep their precision (float64 data in float64 arithmetic)."""
+    return x.astype(np.uint8) if entry.values == "binary" else x
