@@ -90,6 +90,7 @@ def _population(
     if isinstance(node, Integrator):
         reach = sum(_reach(s) for s in synapses.values()) + most_bias
         candidates.append((STATE_UNITS - 1) / (timesteps * reach))
+        candidates.append(limits.accumulator / sum(_reach(s) for s in synapses.values()))
         scale = min(candidates)
         for _ in range(64):
             integers = {key: _rounded(s, scale) for key, s in synapses.items()}
@@ -197,7 +198,11 @@ def _neuron_findings(name: str, node: Node) -> list[Finding]:
         findings.append(error("the integer machine has one decay per layer", "several", "use one decay"))
     elif not float(decay * DECAY_UNITY).is_integer():
         findings.append(
-            error("the decay must be a multiple of 1/4096", float(decay), f"train with {round(float(decay), 2)}")
+            error(
+                "the decay must be a multiple of 1/4096",
+                float(decay),
+                f"train with {round(float(decay) * DECAY_UNITY) / DECAY_UNITY}",
+            )
         )
     if isinstance(node, Integrator):
         if float(decay) != 1.0:

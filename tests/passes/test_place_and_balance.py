@@ -1,0 +1,76 @@
+"""Placement arithmetic, and path lengths on a pipelined chip."""
+
+import numpy as np
+import pytest
+from graphs import paper_chain, skip_chain
+
+from neurodeploy.diagnostics import UnsupportedError
+from neurodeploy.ir.nodes import Conv2d
+from neurodeploy.passes.balance import balance
+from neurodeploy.passes.fold_pool import fold_pool
+from neurodeploy.passes.place import CoreLimits, place, synapse_count
+
+
+def test_resources_by_hand():
+    """lif2: 4x8x8 neurons, conv2 4·4·9 = 144 weights; one channel is 64 neurons and 36 bytes at 8 bits."""
+    graph = fold_pool(paper_chain(real=False))
+    limits = CoreLimits("toy", neurons=128, synaptic_memory_bytes=4096, cores=2)
+    placement = place(graph, limits)
+    row = placement.nodes["lif2"]
+    assert (row["neurons"], row["synaptic_memory_bytes"], row["axons_in"]) == (256, 144, 256)
+    assert (row["cores"], row["limited_by"]) == (2, "neurons")  # 128 // 64 = 2 channels a core
+    assert row["synapses"] == 4 * 4 * (36 * 9 + 24 * 6 + 4 * 4)
+    assert row["axons_out"] == 256 * placement.nodes["readout"]["cores"]
+    assert placement.total["cores"] == 2 + 2 + 1
+    assert placement.chips == 3
+    assert placement.bottleneck["cores"] == 2
+    assert placement.cores() == {"lif1": 2, "lif2": 2, "readout": 1}
+
+
+def test_memory_decides_where_it_is_tighter():
+    graph = fold_pool(paper_chain(real=False))
+    placement = place(graph, CoreLimits("toy", neurons=8192, synaptic_memory_bytes=80))
+    assert placement.nodes["lif2"]["limited_by"] == "synaptic memory"
+    assert placement.nodes["lif2"]["cores"] == 2  # 80 // 36 = 2 channels a core
+    codes = {f.node: f.code for f in placement.findings}
+    assert codes == {"readout": "ND203"}  # 256 bytes for one output
+    assert placement.chips is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "code", "unit"),
+    [
+        (CoreLimits("toy", neurons=10), "ND202", "neurons"),
+        (CoreLimits("toy", neurons=8192, synaptic_memory_bytes=8), "ND203", "bytes"),
+        (CoreLimits("toy", neurons=8192, axons_in=16), "ND204", "axons"),
+    ],
+)
+def test_findings_carry_number_limit_unit_and_fix(limits, code, unit):
+    findings = [f for f in place(fold_pool(paper_chain(real=False)), limits).findings if f.code == code]
+    assert findings
+    for finding in findings:
+        assert finding.measured > finding.limit
+        assert finding.unit == unit
+        assert finding.fix
+
+
+def test_unknown_limits_are_not_checked():
+    placement = place(paper_chain(real=False), CoreLimits("nothing known"))
+    assert placement.findings == []
+    assert placement.chips is None
+    assert placement.total["cores"] is None
+
+
+def test_synapses_are_counted_without_the_border():
+    node = Conv2d(np.ones((6, 2, 3, 3)), np.zeros(6), stride=(2, 2), padding=(1, 1), groups=2)
+    assert synapse_count(node, (4, 5, 5), (6, 3, 3)) == (2 + 3 + 2) ** 2 * 6 * 2
+
+
+def test_balanced_paths_pass_and_skip_paths_are_refused():
+    chain = fold_pool(paper_chain(real=False))
+    assert balance(chain) is chain
+    with pytest.raises(UnsupportedError) as refusal:
+        balance(skip_chain())
+    assert refusal.value.code == "ND221"
+    assert [f.node for f in refusal.value.findings] == ["lif3"]
+    assert refusal.value.findings[0].measured == "2 and 3"
