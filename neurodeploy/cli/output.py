@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import click
 
 from neurodeploy.diagnostics import NeurodeployError
-from neurodeploy.files import jsonable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -33,6 +32,8 @@ def error_document(command: str, error: NeurodeployError) -> dict[str, Any]:
 def emit(command: str, result: dict[str, Any], as_json: bool, render: Callable[[dict[str, Any]], str]) -> None:
     """Print a result: the JSON envelope, or the text that ``render`` makes of it."""
     if as_json:
+        from neurodeploy.files import jsonable
+
         click.echo(json.dumps(document(command, result), indent=2, default=jsonable))
     else:
         click.echo(render(result))
