@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,7 +42,13 @@ def norm(rng: np.random.Generator, channels: int) -> Norm:
 
 
 def random_graph(
-    seed: int, *, norms: bool = False, pools: bool = True, residual: bool = True, readout: bool = True, real: bool = True
+    seed: int,
+    *,
+    norms: bool = False,
+    pools: bool = True,
+    residual: bool = True,
+    readout: bool = True,
+    real: bool = True,
 ) -> Graph:
     """A conv net of two or three populations with random geometry, on a 2-channel input of 5…8 by 5…8."""
     rng = np.random.default_rng(seed)
@@ -63,9 +70,7 @@ def random_graph(
         padding = (int(rng.integers(0, 2)), int(rng.integers(0, 2)))
         dilation = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
         node = conv(rng, out, shape[0], kernel, groups, stride=stride, padding=padding, dilation=dilation)
-        size = [
-            (shape[1 + a] + 2 * padding[a] - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1 for a in (0, 1)
-        ]
+        size = [(shape[1 + a] + 2 * padding[a] - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1 for a in (0, 1)]
         if min(size) < 1:
             node, size = conv(rng, out, shape[0], (1, 1)), list(shape[1:])
         branch = add(f"conv{depth}", node, last)
@@ -143,7 +148,7 @@ def paper_chain(seed: int = 0, *, real: bool = True, width: int = 4) -> Graph:
         "output": Output(),
     }
     names = list(nodes)
-    return Graph(nodes, tuple(zip(names, names[1:], strict=False)), timesteps=4, origin="chain")
+    return Graph(nodes, tuple(pairwise(names)), timesteps=4, origin="chain")
 
 
 def skip_chain(seed: int = 0) -> Graph:
@@ -172,5 +177,5 @@ def skip_chain(seed: int = 0) -> Graph:
         "output": Output(),
     }
     chain = ["input", "conv1", "lif1", "conv2", "lif2", "conv3", "lif3", "flatten", "fc", "readout", "output"]
-    edges = [*zip(chain, chain[1:], strict=False), ("lif1", "skip"), ("skip", "lif3")]
+    edges = [*pairwise(chain), ("lif1", "skip"), ("skip", "lif3")]
     return Graph(nodes, tuple(edges), timesteps=4, origin="skip")

@@ -98,13 +98,13 @@ def run(arguments: list[str]) -> int:
         if os.environ.get("NEURODEPLOY_DEBUG"):
             traceback.print_exc()
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        problem = InternalError(
+        bug = InternalError(
             "ND901",
             f"{type(error).__name__}: {error}",
             where=f"{os.path.basename(frame.filename)}:{frame.lineno}",
             fix="this is our bug: set NEURODEPLOY_DEBUG=1, run it again and report it with `neurodeploy doctor`",
         )
-        return _fail(command, problem, as_json)
+        return _fail(command, bug, as_json)
 
 
 def _fail(command: str, error: NeurodeployError, as_json: bool) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def interpret(graph: Graph, x: np.ndarray, arithmetic: str = "float64") -> Inter
     """
     if arithmetic == "loihi":
         require_machine(graph)
-    dtype = {"float64": np.float64, "float32": np.float32, "loihi": np.int64}[arithmetic]
+    dtype: Any = {"float64": np.float64, "float32": np.float32, "loihi": np.int64}[arithmetic]
     values: dict[str, np.ndarray] = {}
     bias: dict[str, np.ndarray] = {}
     spikes: dict[str, np.ndarray] = {}
@@ -111,7 +112,7 @@ def _per_channel(array: np.ndarray, ndim: int) -> np.ndarray:
     return array.reshape(array.shape[0], *(1,) * (ndim - 3))
 
 
-def _synapse(node: Conv2d | Linear, x: np.ndarray, dtype: type) -> np.ndarray:
+def _synapse(node: Conv2d | Linear, x: np.ndarray, dtype: Any) -> np.ndarray:
     """Weighted sums without bias, taps in the canonical order."""
     weight = node.weight.astype(dtype)
     if isinstance(node, Linear):
@@ -138,7 +139,7 @@ def _synapse(node: Conv2d | Linear, x: np.ndarray, dtype: type) -> np.ndarray:
     return total
 
 
-def _pool(node: SumPool2d, x: np.ndarray, dtype: type) -> np.ndarray:
+def _pool(node: SumPool2d, x: np.ndarray, dtype: Any) -> np.ndarray:
     (kh, kw), (sh, sw), (ph, pw) = node.kernel, node.stride, node.padding
     x = np.pad(x, ((0, 0), (0, 0), (0, 0), (ph, ph), (pw, pw)))
     oh, ow = (x.shape[3] - kh) // sh + 1, (x.shape[4] - kw) // sw + 1
@@ -149,7 +150,7 @@ def _pool(node: SumPool2d, x: np.ndarray, dtype: type) -> np.ndarray:
     return total / dtype(kh * kw) if isinstance(node, AvgPool2d) else total
 
 
-def _norm(node: Norm, x: np.ndarray, dtype: type) -> np.ndarray:
+def _norm(node: Norm, x: np.ndarray, dtype: Any) -> np.ndarray:
     scale, mean, bias = (_per_channel(a.astype(dtype), x.ndim) for a in (node.scale(), node.mean, node.bias))
     return scale * (x - mean) + bias
 
@@ -163,7 +164,7 @@ _STATELESS: dict[type, Callable[..., np.ndarray]] = {
 }
 
 
-def _float_neuron(node: LIF | Integrator, x: np.ndarray, dtype: type) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _float_neuron(node: LIF | Integrator, x: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """u_pre, u after reset, spikes; all ``(B, T, *shape)``."""
     pre, after = np.empty_like(x), np.empty_like(x)
     fired = np.zeros(x.shape, bool)

@@ -149,7 +149,8 @@ def _write_lif(graph: Graph, name: str, node: LIF) -> Any:
     leak = 1.0 - notes["decay"]
     tau = graph.dt / leak
     if np.all(node.gain == 1.0):  # r = 1: the reader's membrane is leak times ours
-        unit, r = leak, np.ones(shape, np.float32)
+        unit: np.ndarray = leak
+        r: np.ndarray = np.ones(shape, np.float32)
     else:
         unit, r = np.ones(shape), notes["gain"] / leak
     return nir.LIF(
@@ -430,7 +431,7 @@ def _check_notes(graph: Graph, read: nir.NIRGraph, where: str) -> None:
         assert isinstance(node, LIF)
         again, found = _write_lif(graph, name, node), read.nodes[name]
         for key in ("tau", "r", "v_leak", "v_threshold", "v_reset"):
-            if hasattr(again, key) and not np.array_equal(getattr(again, key), getattr(found, key, None)):
+            if hasattr(again, key) and not np.array_equal(getattr(again, key), getattr(found, key)):
                 raise UsageError(
                     "ND104",
                     f"`{name}`: {key} in the file is not what neurodeploy's notes in the same file say",

@@ -163,7 +163,8 @@ def _compact(value: object, shape: Shape) -> np.ndarray:
     first = full.reshape(-1)[0]
     if np.all(full == first):
         return np.asarray(first)
-    per_channel = full[(slice(None), *(slice(0, 1),) * (len(shape) - 1))]
+    first_of_each = (slice(None), *(slice(0, 1),) * (len(shape) - 1))
+    per_channel = full[first_of_each]
     return np.array(per_channel if np.array_equal(np.broadcast_to(per_channel, shape), full) else full)
 
 

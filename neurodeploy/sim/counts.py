@@ -67,7 +67,7 @@ def touched(node: Conv2d | Linear, events: np.ndarray, after: Shape) -> np.ndarr
     ``events`` is ``(N, H, W, C)`` or ``(N, I)``; connections count whatever their weight, as in ``sop``.
     """
     if isinstance(node, Linear):
-        return events.any(axis=1)[:, None]
+        return np.any(events, axis=1, keepdims=True)
     n, height, width, channels = events.shape
     grouped = (events != 0).reshape(n, height, width, node.groups, channels // node.groups).any(axis=4)
     (ph, pw), (sh, sw), (dh, dw) = node.padding, node.stride, node.dilation

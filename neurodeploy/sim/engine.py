@@ -6,10 +6,10 @@ or on the number of threads: samples are independent, and counts are integers.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +81,7 @@ class Engine:
         self.graph = graph
         self.arithmetic = arithmetic
         self.cores = dict(cores or {})
-        self.dtype: type = {"float32": np.float32, "float64": np.float64, "loihi": np.int32}[arithmetic]
+        self.dtype: Any = {"float32": np.float32, "float64": np.float64, "loihi": np.int32}[arithmetic]
         self._kinds = value_kinds(graph)
         self._last_reader = self._last_readers()
         self._steps = {name: _prepare(self, name, node) for name, node in graph.nodes.items()}
@@ -398,7 +398,7 @@ def _weights(node: Conv2d | Linear, arithmetic: str) -> np.ndarray:
     return np.ascontiguousarray(rows.reshape(-1, *rows.shape[2:]))
 
 
-def _pool(node: SumPool2d, x: np.ndarray, dtype: type) -> np.ndarray:
+def _pool(node: SumPool2d, x: np.ndarray, dtype: Any) -> np.ndarray:
     """Window sums ``(T, B, H, W, C)``, window rows then columns; the mean for AvgPool2d."""
     (kh, kw), (sh, sw), (ph, pw) = node.kernel, node.stride, node.padding
     x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw), (0, 0)))
@@ -444,7 +444,8 @@ def _in_order(one: Callable[[int], object], starts: range, threads: int) -> Iter
         return
     with ThreadPoolExecutor(threads) as pool:
         pending = [pool.submit(one, start) for start in starts[: 2 * threads]]
-        for start in itertools.chain(starts[2 * threads :], [None] * len(pending)):
+        for start in starts[2 * threads :]:
             yield pending.pop(0).result()  # type: ignore[misc]
-            if start is not None:
-                pending.append(pool.submit(one, start))
+            pending.append(pool.submit(one, start))
+        for last in pending:
+            yield last.result()  # type: ignore[misc]

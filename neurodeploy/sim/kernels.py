@@ -8,10 +8,12 @@ results do not depend on the CPU. All kernels release the GIL; callers give each
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
-_OPTIONS = {"nogil": True, "cache": True, "boundscheck": False}
+_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "boundscheck": False}
 
 
 @njit(**_OPTIONS)

@@ -16,7 +16,7 @@ from neurodeploy.ir.nodes import Input, Integrator
 from neurodeploy.passes.purity import purity
 from neurodeploy.sim.engine import Engine
 from neurodeploy.sim.inputs import check_inputs
-from neurodeploy.sim.trace import Trace
+from neurodeploy.sim.trace import LayerCounts, Trace
 from neurodeploy.targets.artifact import Runnable, load_runnable
 
 
@@ -71,7 +71,8 @@ def simulate(
     inputs = check_inputs(x, labels, entry, timesteps, runnable.graph.timesteps)
     x, steps = _typed(inputs.x, entry), inputs.timesteps
     started = time.perf_counter()
-    host_layers, encoded = (), None
+    host_layers: tuple[LayerCounts, ...] = ()
+    encoded = None
     if encoder is not None:
         host = Engine(encoder, "float64" if arithmetic == "float64" else "float32").run(
             x, steps, keep_spikes=False, tile=batch, threads=threads

@@ -322,7 +322,7 @@ def _accuracies(
 ) -> dict[str, float | None]:
     """Accuracy of the float graph and of the emitted one on the samples; None without labels."""
     if loaded.y is None:
-        return {"accuracy_float": None, "accuracy_target": None, "accuracy_samples": None}  # type: ignore[dict-item]
+        return {"accuracy_float": None, "accuracy_target": None, "accuracy_samples": None}
     from neurodeploy.sim.run import simulate
 
     reference = load_target("nir")

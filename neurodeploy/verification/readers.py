@@ -92,7 +92,9 @@ def run_reader(name: str, artifact: Artifact, x: np.ndarray) -> dict[str, np.nda
     output = np.stack(outputs, axis=1)
     if any(isinstance(graph.nodes[s], Integrator) for s in graph.sources(graph.output)):
         output = output.cumsum(axis=1)
-    found = {f"spikes/{node}": np.stack(steps, axis=1).astype(np.uint8) for node, steps in seen.items()}
+    found: dict[str, np.ndarray] = {
+        f"spikes/{node}": np.stack(steps, axis=1).astype(np.uint8) for node, steps in seen.items()
+    }
     found["output"] = output * (STATE_UNIT if graph.arithmetic == "loihi" else 1.0)
     return found
 

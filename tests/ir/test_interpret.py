@@ -1,5 +1,7 @@
 """The interpreter: trajectories worked out by hand, and torch as an oracle for the layers."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,7 @@ def chain(*nodes, values="real", shape=(1,), **rest):
     named.update({f"n{i}": node for i, node in enumerate(nodes)})
     named["output"] = Output()
     names = list(named)
-    return Graph(named, tuple(zip(names, names[1:], strict=False)), **rest)
+    return Graph(named, tuple(pairwise(names)), **rest)
 
 
 def current(x):

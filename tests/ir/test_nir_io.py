@@ -80,7 +80,7 @@ def lif_file(**changes):
 
 
 def test_a_foreign_file_follows_the_equations_of_nir():
-    """tau dv/dt = v_leak − v + r·x at dt = 1e-4, tau = 4e-4: decay 0.75, gain r/4, offset v_leak/4; strict, to v_reset."""
+    """tau dv/dt = v_leak − v + r·x, dt = 1e-4, tau = 4e-4: decay 0.75, gain r/4, offset v_leak/4; >, to v_reset."""
     node = from_nir(lif_file(r=2.0, v_leak=0.5, v_reset=-1.0)).nodes["lif"]
     assert isinstance(node, LIF)
     assert (float(node.decay), float(node.gain), float(node.offset)) == (0.75, 0.5, 0.125)

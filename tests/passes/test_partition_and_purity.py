@@ -1,5 +1,7 @@
 """What reaches a chip synapse, and where the host ends."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from graphs import paper_chain, random_graph, random_input, skip_chain
@@ -82,7 +84,7 @@ def test_the_cause_is_found_behind_a_flatten():
         "output": Output(),
     }
     names = list(nodes)
-    assert codes(Graph(nodes, tuple(zip(names, names[1:], strict=False)))) == {"fc": "ND301"}
+    assert codes(Graph(nodes, tuple(pairwise(names)))) == {"fc": "ND301"}
 
 
 def test_kinds_do_not_look_at_values():

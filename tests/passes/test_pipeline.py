@@ -38,7 +38,9 @@ def test_a_pass_whose_precondition_fails_is_refused():
 def test_an_unknown_pass_or_node_kind_is_named():
     with pytest.raises(UsageError, match="unknown pass: fold_nrom"):
         compile_graph(paper_chain(), spec("fold_nrom"))
-    done = compile_graph(paper_chain(), spec(nodes=("input", "output", "conv2d", "linear", "flatten", "lif")), collect=True)
+    done = compile_graph(
+        paper_chain(), spec(nodes=("input", "output", "conv2d", "linear", "flatten", "lif")), collect=True
+    )
     assert {f.node: f.code for f in done.findings} == {"pool2": "ND217", "readout": "ND217"}
 
 

@@ -1,5 +1,7 @@
 """Counts: worked out by hand, and edge by edge on random graphs."""
 
+from itertools import pairwise
+
 import numpy as np
 from graphs import paper_chain, random_graph, random_input
 from hypothesis import given, settings
@@ -30,8 +32,9 @@ def one_conv(weight, values="binary", size=7, bias=0.0, **geometry):
 
 
 def test_a_padded_convolution_counts_no_border():
-    """6x6 input of ones, 3x3, padding 1, 2 channels out: 16 inner, 16 edge, 4 corner pixels = 16·9 + 16·6 + 4·4 taps."""
-    layer = counts(one_conv(np.ones((2, 1, 3, 3)), size=6, padding=(1, 1)), np.ones((1, 1, 1, 6, 6), np.uint8))["conv"]
+    """6x6 input of ones, 3x3, padding 1, 2 channels out: 16 inner, 16 edge, 4 corner pixels have 9, 6, 4 taps."""
+    graph = one_conv(np.ones((2, 1, 3, 3)), size=6, padding=(1, 1))
+    layer = counts(graph, np.ones((1, 1, 1, 6, 6), np.uint8))["conv"]
     assert layer.total("sop") == (16 * 9 + 16 * 6 + 4 * 4) * 2 == 512
 
 
@@ -45,7 +48,7 @@ def test_one_spike_in_the_corner_reaches_four_outputs():
 
 
 def test_stride_and_groups():
-    """7x7, 3x3, stride 2, no padding: 9 outputs x 9 taps; 4 channels in 2 groups of 2, 6 out: 3 outputs a spike and tap."""
+    """7x7, 3x3, stride 2: 9 outputs x 9 taps; 4 channels in 2 groups, 6 out: 3 outputs a spike and tap."""
     graph = one_conv(np.ones((6, 2, 3, 3)), stride=(2, 2), groups=2)
     layer = counts(graph, np.ones((1, 1, 4, 7, 7), np.uint8))["conv"]
     assert layer.total("sop") == 9 * 9 * 4 * 3
@@ -85,7 +88,7 @@ def test_pooled_spikes_are_graded_events():
         "output": Output(),
     }
     names = list(nodes)
-    graph = Graph(nodes, tuple(zip(names, names[1:], strict=False)), timesteps=1)
+    graph = Graph(nodes, tuple(pairwise(names)), timesteps=1)
     x = np.zeros((1, 1, 1, 4, 4), np.uint8)
     x[0, 0, 0, 0, :3] = 1  # three spikes in two windows
     layer = counts(graph, x)["fc"]

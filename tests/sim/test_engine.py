@@ -48,7 +48,9 @@ def results(**how) -> Result:
     return Engine(graph, "float32").run(x, 4, **how)
 
 
-@pytest.mark.parametrize("how", [{"tile": 1}, {"tile": 4}, {"tile": 64}, {"tile": 3, "threads": 2}, {"tile": 1, "threads": 5}])
+@pytest.mark.parametrize(
+    "how", [{"tile": 1}, {"tile": 4}, {"tile": 64}, {"tile": 3, "threads": 2}, {"tile": 1, "threads": 5}]
+)
 def test_results_do_not_depend_on_tiles_or_threads(how):
     plain, other = results(), results(**how)
     np.testing.assert_array_equal(plain.output, other.output)

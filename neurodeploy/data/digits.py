@@ -1,0 +1,44 @@
+"""The 1,797 handwritten digits of 8x8 pixels that come with scikit-learn (UCI optdigits, its test part).
+
+*Split*: images are ordered by class, then by their place in the file; every fifth of that order (positions 0, 5, 10 …)
+is a test image. That gives 1,437 training and 360 test images with each class present in proportion, without a random
+generator. The same writers occur in both parts.
+
+*Scale*: ``(pixel/16 − MEAN) / STD`` with the mean and standard deviation over all pixels of the training images.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neurodeploy.diagnostics import UsageError
+
+SHAPE = (1, 8, 8)
+CLASSES = 10
+SAMPLES = {"train": 1437, "test": 360}
+#: Mean and population standard deviation of pixel/16 over the training images (a test recomputes them).
+MEAN = 0.3057544472
+STD = 0.3762168994
+NOTE = "scikit-learn load_digits (UCI optdigits); every fifth image of each class is test; standardized"
+
+
+def read(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """``x`` float32 ``(N, 1, 8, 8)`` and ``y`` int64 ``(N,)`` of a split, in file order."""
+    try:
+        from sklearn.datasets import load_digits
+
+        images, labels = load_digits(return_X_y=True)
+    except (ImportError, OSError) as error:
+        raise UsageError(
+            "ND106", f"the digits cannot be read: {error}", where="digits", fix="pip install scikit-learn"
+        ) from error
+    if images.shape != (1797, 64) or labels.shape != (1797,):
+        raise UsageError(
+            "ND106", f"scikit-learn's digits have shape {images.shape}, not (1797, 64)", where="digits",
+            fix="reinstall scikit-learn",
+        )  # fmt: skip
+    is_test = np.zeros(len(labels), bool)
+    is_test[np.argsort(labels, kind="stable")[::5]] = True
+    chosen = is_test if split == "test" else ~is_test
+    x_NCHW = ((images[chosen] / 16.0 - MEAN) / STD).astype(np.float32).reshape(-1, *SHAPE)
+    return x_NCHW, labels[chosen].astype(np.int64)

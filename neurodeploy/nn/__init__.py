@@ -1,0 +1,1 @@
+"""What is trained: the neuron, its surrogate gradient, tdBN, time-distributed layers, the nets."""

@@ -1,0 +1,169 @@
+"""The files of a run and how they are read. Importing this imports no torch.
+
+```
+manifest.json      made with recipe.toml before the first epoch, in one rename
+recipe.toml        resolved
+last/state.pt      everything after the last finished epoch: weights, optimizer, RNG, epoch, metrics
+metrics.jsonl      one line an epoch       } written from last/state.pt after it,
+model.safetensors  the weights             } again at every resume
+evaluation.json    only a finished run has it
+```
+
+``last/state.pt`` is the one source of truth: it is replaced in one rename, the other files are copies of parts of it.
+So a kill between two files leaves a run that resumes from a whole epoch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurodeploy.config.recipe import Recipe, load_recipe
+from neurodeploy.diagnostics import UsageError, nearest
+from neurodeploy.files import MANIFEST, read_json, write_atomic, write_text
+
+if TYPE_CHECKING:
+    from torch import nn
+
+RECIPE = "recipe.toml"
+METRICS = "metrics.jsonl"
+MODEL = "model.safetensors"
+STATE = "last/state.pt"
+EVALUATION = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network: the model in evaluation mode on the CPU, with its recipe and manifest."""
+
+    folder: Path
+    recipe: Recipe
+    model: nn.Module
+    manifest: dict[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs of the recipe were run."""
+        return is_finished(self.folder)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder was made by ``train``."""
+    return (folder / RECIPE).is_file() and (folder / MANIFEST).is_file()
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run has run all its epochs and was evaluated."""
+    return is_run(folder) and (folder / EVALUATION).is_file()
+
+
+def run_folder(name_or_path: str | Path) -> Path:
+    """An existing path, else ``runs/<name>`` with ``/`` as ``-``; neither there is ND101."""
+    path = Path(name_or_path).expanduser()
+    if path.exists():
+        return path
+    named = Path("runs") / str(name_or_path).replace("/", "-")
+    if named.exists():
+        return named
+    known = [entry.name for entry in Path("runs").iterdir() if entry.is_dir()] if Path("runs").is_dir() else []
+    raise UsageError("ND101", f"no such run: {name_or_path}", where="runs/", fix=nearest(str(name_or_path), known))
+
+
+def load_checkpoint(folder: str | Path) -> Checkpoint:
+    """Read a run; ``folder`` is a path or the name of a run under ``runs/``.
+
+    Raises:
+        UsageError: ND101 where nothing is there, ND107 for a folder that is no run, and for weights that are missing,
+            truncated, or not those of the recipe.
+    """
+    import torch
+
+    from neurodeploy.nn.nets import build
+
+    folder = run_folder(folder)
+    if not is_run(folder):
+        missing = RECIPE if not (folder / RECIPE).is_file() else MANIFEST
+        fix = "point at a folder that `neurodeploy train` made"
+        raise UsageError("ND107", f"not a run: it has no {missing}", where=str(folder), fix=fix)
+    recipe = load_recipe(folder / RECIPE)
+    manifest = read_json(folder / MANIFEST, what="the run's manifest")
+    with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten: draw them from no one's generator
+        model = build(recipe)
+    model.load_state_dict(_weights(folder, model))
+    return Checkpoint(folder, recipe, model.eval(), manifest)
+
+
+def _weights(folder: Path, model: nn.Module) -> dict[str, Any]:
+    """The weights of a run, checked against the model: same keys, shapes, and finite."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / MODEL
+    if not path.is_file():
+        raise unreadable(path, "the weights are missing", "run the same `neurodeploy train` again: it resumes")
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise unreadable(path, f"the weights cannot be read: {error}") from error
+    wanted = model.state_dict()
+    problems = [f"{key} is missing" for key in wanted if key not in weights]
+    problems += [f"{key} is not in the recipe's net" for key in weights if key not in wanted]
+    problems += [
+        f"{key} is {tuple(weights[key].shape)}, the recipe's net has {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in weights and weights[key].shape != wanted[key].shape
+    ]
+    problems += [f"{key} is not finite" for key, value in weights.items() if not torch.isfinite(value).all()]
+    if problems:
+        raise unreadable(path, "the weights are not those of the recipe: " + "; ".join(problems))
+    return weights
+
+
+def unreadable(path: Path, what: str, fix: str = "train it again with --fresh, or restore the file") -> UsageError:
+    """ND107."""
+    return UsageError("ND107", what, where=str(path), fix=fix)
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Replace ``last/state.pt``, then the files made from it."""
+    import torch
+
+    write_atomic(folder / STATE, lambda temporary: torch.save(state, temporary))
+    publish(folder, state)
+
+
+def publish(folder: Path, state: dict[str, Any]) -> None:
+    """Write ``metrics.jsonl`` and ``model.safetensors`` as a state has them."""
+    from safetensors.torch import save_file
+
+    write_text(folder / METRICS, "".join(json.dumps(line) + "\n" for line in state["metrics"]))
+    weights = {key: value.detach().cpu().contiguous() for key, value in state["model"].items()}
+    write_atomic(folder / MODEL, lambda temporary: save_file(weights, temporary))
+
+
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """The state after the last finished epoch; None where no epoch was finished."""
+    import pickle
+
+    import torch
+
+    path = folder / STATE
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise unreadable(path, f"the training state cannot be read: {first}", "start over with --fresh") from error
+    return state
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that a kill left behind in a run."""
+    for name in (METRICS, MODEL, STATE, EVALUATION):
+        path = folder / name
+        for leftover in path.parent.glob(f".{path.name}.*"):
+            leftover.unlink(missing_ok=True)

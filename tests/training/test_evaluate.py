@@ -1,0 +1,59 @@
+"""The evaluation against plain recomputation in one batch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from neurodeploy.config.recipe import load_recipe
+from neurodeploy.data import load
+from neurodeploy.nn.lif import record_lifs
+from neurodeploy.nn.nets import build
+from neurodeploy.training.evaluate import evaluate
+
+
+def test_against_numpy() -> None:
+    torch.manual_seed(0)
+    model = build(load_recipe("digits/conv-vanilla", ["net.width=4"]))
+    dataset = load("digits", "test")
+    result = evaluate(model, dataset)
+    assert model.training, "the mode is restored"
+    model.eval()
+    with torch.no_grad(), record_lifs(model) as records:
+        u_TBN = model(torch.from_numpy(dataset.x).unsqueeze(0)).double().numpy()
+    assert result.accuracy == (u_TBN[-1].argmax(1) == dataset.y).mean()
+    mean = u_TBN[-1] / 4
+    log_softmax = mean - np.log(np.exp(mean).sum(1, keepdims=True))
+    # float32 logits and a float32 mean of the batch: six digits.
+    assert result.loss == pytest.approx(-log_softmax[np.arange(360), dataset.y].mean(), rel=1e-5)
+    assert [layer["name"] for layer in result.layers] == ["lif1", "lif2", "lif3"]
+    spikes = elements = 0
+    for layer, record in zip(result.layers, records.values(), strict=True):
+        u, o = record.u_pre_T.double().numpy(), record.o_T.double().numpy()
+        assert layer["quantization_error"] == pytest.approx(((o - u) ** 2).mean(), rel=1e-6)
+        assert layer["firing_rate"] == o.mean()
+        assert layer["firing_rate_per_timestep"] == pytest.approx([o[t].mean() for t in range(4)])
+        histogram = layer["membrane_histogram"]
+        assert sum(histogram["counts"]) + histogram["below"] + histogram["above"] == u.size
+        assert len(histogram["counts"]) == 60
+        counts, _ = np.histogram(u, 60, (-1, 2))
+        # a float32 value within one rounding of a bin's edge may fall on either side
+        assert np.abs(counts - histogram["counts"]).sum() <= u.size // 10_000
+        spikes, elements = spikes + o.sum(), elements + o.size
+    assert result.firing_rate == spikes / elements
+    errors = [layer["quantization_error"] for layer in result.layers]
+    assert result.quantization_error == pytest.approx(sum(errors) / 3)
+
+
+def test_uneven_last_batch_counts_by_samples() -> None:
+    torch.manual_seed(0)
+    model = build(load_recipe("digits/mlp-vanilla", ["net.width=8"]))
+    whole = load("digits", "test")
+    parts = [dataclasses.replace(whole, x=whole.x[part], y=whole.y[part]) for part in (slice(0, 256), slice(256, 360))]
+    first, second = (evaluate(model, part) for part in parts)
+    both = evaluate(model, whole)
+    assert both.accuracy == pytest.approx((256 * first.accuracy + 104 * second.accuracy) / 360)
+    assert both.loss == pytest.approx((256 * first.loss + 104 * second.loss) / 360)

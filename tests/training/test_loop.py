@@ -1,0 +1,255 @@
+"""Training: what it writes, that it resumes bit for bit after a kill, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from neurodeploy.config.recipe import Recipe, load_recipe
+from neurodeploy.diagnostics import UsageError
+from neurodeploy.training import loop
+from neurodeploy.training.checkpoint import is_finished, is_run, load_checkpoint, load_state
+from neurodeploy.training.loop import Progress, learning_rate, sample_order, train
+
+FILES = {"manifest.json", "recipe.toml", "metrics.jsonl", "model.safetensors", "evaluation.json", "last"}
+METRICS = [
+    "epoch",
+    "lr",
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "quantization_error",
+    "firing_rate",
+    "seconds",
+]
+
+
+def small(*overrides: str) -> Recipe:
+    return load_recipe("digits/mlp-rmp", ["net.width=16", "train.epochs=4", "data.batch=256", *overrides])
+
+
+def bits(folder: Path) -> tuple[bytes, list[dict], dict]:
+    """Everything of a run that must not depend on an interruption."""
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in metrics:
+        del line["seconds"]
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    return (folder / "model.safetensors").read_bytes(), metrics, evaluation
+
+
+def test_a_run_has_the_files_of_the_contract(tmp_path) -> None:
+    seen: list[Progress] = []
+    checkpoint = train(small(), tmp_path / "run", progress=seen.append)
+    assert {entry.name for entry in (tmp_path / "run").iterdir()} == FILES
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    assert all(list(line) == METRICS for line in lines)
+    assert lines[-1]["train_loss"] < lines[0]["train_loss"]
+    manifest = checkpoint.manifest
+    assert (manifest["command"], manifest["recipe"], manifest["seed"]) == ("train", "digits/mlp-rmp", 0)
+    assert {"packages", "git", "python", "recipe_sha256", "data", "device", "argv"} <= set(manifest)
+    assert not checkpoint.model.training
+    assert checkpoint.recipe.diff(small()) == []
+    assert checkpoint.finished
+    assert (seen[0].step, seen[0].epoch, seen[-1].epoch, seen[-1].steps) == (0, 1, 4, 6)
+    assert sum(progress.metrics is not None for progress in seen) == 4
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path) -> None:
+    torch.manual_seed(123)
+    train(small(), tmp_path / "a")
+    drawn = torch.rand(1)
+    torch.manual_seed(123)
+    assert torch.equal(drawn, torch.rand(1)), "training leaves the caller's generator alone"
+    train(small(), tmp_path / "b")
+    train(small("seed=1"), tmp_path / "c")
+    assert bits(tmp_path / "a") == bits(tmp_path / "b")
+    assert bits(tmp_path / "a")[0] != bits(tmp_path / "c")[0]
+
+
+def test_a_finished_run_is_returned_at_once(tmp_path) -> None:
+    train(small("train.epochs=1"), tmp_path / "run")
+    before = (tmp_path / "run" / "metrics.jsonl").stat().st_mtime_ns
+    seen: list[Progress] = []
+    train(small("train.epochs=1"), tmp_path / "run", progress=seen.append)
+    assert not seen
+    assert (tmp_path / "run" / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("place", ["save_state", "publish", "write_json", "step", "epoch"])
+def test_resume_from_every_place_gives_the_same_bits(place, tmp_path, monkeypatch) -> None:
+    """Stop between two files, in a step, between epochs: resuming ends where the uninterrupted run ends."""
+    train(small(), tmp_path / "whole")
+
+    class Stop(BaseException):
+        pass
+
+    def stop(*_: object, **__: object) -> None:
+        raise Stop
+
+    def at(progress: Progress) -> None:
+        if progress.epoch == 3 and (progress.metrics is not None) == (place == "epoch"):
+            raise Stop
+
+    with monkeypatch.context() as patch:
+        if place == "publish":  # after last/state.pt, before the files made from it
+            patch.setattr("neurodeploy.training.checkpoint.publish", stop)
+        elif place == "write_json":  # before the manifest (nothing is left) or before evaluation.json
+            patch.setattr(loop, "write_json", stop)
+        elif place == "save_state":
+            patch.setattr(loop, "save_state", stop)
+        with pytest.raises(Stop):
+            train(small(), tmp_path / "cut", progress=at if place in ("step", "epoch") else None)
+    if place == "write_json":
+        assert list(tmp_path.iterdir()) == [tmp_path / "whole"], "a run that cannot begin leaves nothing"
+    else:
+        assert is_run(tmp_path / "cut")
+        assert not is_finished(tmp_path / "cut")
+    train(small(), tmp_path / "cut")
+    assert bits(tmp_path / "cut") == bits(tmp_path / "whole")
+    assert {entry.name for entry in (tmp_path / "cut").iterdir()} == FILES
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_resume_after_kill_minus_nine(tmp_path) -> None:
+    """A child is killed at a random moment, several times; the resumed run equals the one never stopped."""
+    overrides = ["net.width=16", "train.epochs=30", "data.batch=256"]
+    code = (
+        "import sys; from neurodeploy.config.recipe import load_recipe; from neurodeploy.training.loop import train\n"
+        "train(load_recipe('digits/mlp-rmp', sys.argv[2:]), sys.argv[1])"
+    )
+    recipe = load_recipe("digits/mlp-rmp", overrides)
+    train(recipe, tmp_path / "whole")
+    cut = tmp_path / "cut"
+    chance = random.Random()
+    kills = 0
+    for target in (1, 8):
+        child = subprocess.Popen([sys.executable, "-c", code, str(cut), *overrides], env={**os.environ})
+        deadline = time.monotonic() + 120
+        metrics = cut / "metrics.jsonl"
+        while child.poll() is None and time.monotonic() < deadline:
+            if metrics.is_file() and len(metrics.read_text().splitlines()) >= target:
+                time.sleep(chance.random() * 0.2)
+                break
+            time.sleep(0.005)
+        child.kill()
+        kills += child.wait() == -signal.SIGKILL
+    assert kills, "the child finished before it was killed"
+    # Whatever the moment: the state on disk is whole.
+    assert load_state(cut) is not None
+    train(recipe, cut)
+    assert bits(cut) == bits(tmp_path / "whole")
+    assert {entry.name for entry in cut.iterdir()} == FILES
+    assert [entry.name for entry in (cut / "last").iterdir()] == ["state.pt"]
+
+
+def test_another_recipe_is_refused_and_fresh_starts_over(tmp_path) -> None:
+    train(small("train.epochs=1"), tmp_path / "run")
+    with pytest.raises(UsageError) as caught:
+        train(small("train.epochs=2", "train.lr=0.05"), tmp_path / "run")
+    assert (caught.value.code, caught.value.exit_code) == ("ND109", 2)
+    assert "train.epochs: 1 there, 2 now" in caught.value.message
+    assert "train.lr" in caught.value.message
+    (tmp_path / "run" / "export-nir").mkdir()
+    checkpoint = train(small("train.epochs=2"), tmp_path / "run", fresh=True)
+    assert checkpoint.recipe.train.epochs == 2
+    assert {entry.name for entry in (tmp_path / "run").iterdir()} == FILES
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_folder_that_is_no_run_is_never_touched(fresh, tmp_path) -> None:
+    (tmp_path / "mine.txt").write_text("thesis")
+    with pytest.raises(UsageError) as caught:
+        train(small(), tmp_path, fresh=fresh)
+    assert caught.value.code == "ND110"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_changed_data_are_refused(tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(small(), tmp_path / "run", progress=_interrupt)
+    manifest = tmp_path / "run" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"test": "', '"test": "0'))
+    with pytest.raises(UsageError, match="test split has changed") as caught:
+        train(small(), tmp_path / "run")
+    assert caught.value.code == "ND109"
+
+
+def _interrupt(progress: Progress) -> None:
+    if progress.epoch == 2 and progress.step == 3:
+        raise KeyboardInterrupt
+
+
+def test_divergence_names_step_and_layer_and_keeps_the_last_epoch(tmp_path, monkeypatch) -> None:
+    rate = loop.learning_rate
+    monkeypatch.setattr(loop, "learning_rate", lambda recipe, epoch: 1e38 if epoch == 3 else rate(recipe, epoch))
+    with pytest.raises(UsageError) as caught:
+        train(small(), tmp_path / "run")
+    assert (caught.value.code, caught.value.exit_code) == ("ND111", 2)
+    assert "epoch 3, step" in caught.value.message
+    assert any(f"`{name}`" in caught.value.message for name in ("fc1", "norm1", "fc2", "norm2", "fc", "readout"))
+    checkpoint = load_checkpoint(tmp_path / "run")
+    assert not checkpoint.finished
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_potential_that_is_no_number_is_noticed_though_the_loss_is_finite(tmp_path, monkeypatch) -> None:
+    def poisoned(recipe: Recipe):
+        model = real(recipe)
+        model.get_submodule("fc1").weight.data[0, 0] = float("nan")
+        return model
+
+    real = loop.build
+    monkeypatch.setattr(loop, "build", poisoned)
+    with pytest.raises(UsageError, match="epoch 1, step 1, `weight` of layer `fc1`"):
+        train(load_recipe("digits/mlp-vanilla", ["train.epochs=1", "net.width=8"]), tmp_path / "run")
+
+
+def test_rmp_without_a_layer_is_refused(tmp_path) -> None:
+    with pytest.raises(UsageError, match="leaves none of the 2") as caught:
+        train(small("loss.rmp.layers=exclude_first_last"), tmp_path / "run")
+    assert caught.value.code == "ND102"
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_device(tmp_path) -> None:
+    with pytest.raises(UsageError, match="no such device") as caught:
+        train(small(), tmp_path / "run", device="tpu")
+    assert "cpu" in caught.value.fix
+
+
+def test_learning_rate() -> None:
+    recipe = small("train.lr=0.2")
+    assert [learning_rate(recipe, n) for n in (1, 3)] == pytest.approx([0.2, 0.1])
+    assert learning_rate(recipe, 5) == pytest.approx(0)  # only after the last
+    assert learning_rate(small("train.lr=0.2", "train.schedule=constant"), 4) == 0.2
+
+
+def test_order_is_a_permutation_of_its_own_each_epoch() -> None:
+    first, second = sample_order(0, 1, 100), sample_order(0, 2, 100)
+    assert sorted(first) == list(range(100)) == sorted(second)
+    assert list(first) != list(second)
+
+
+def test_rmp_is_in_the_loss_with_its_coefficient() -> None:
+    from neurodeploy.losses.cross_entropy import cross_entropy
+    from neurodeploy.losses.rmp import rmp_loss
+    from neurodeploy.nn.lif import LIFRecord
+
+    u_TBN, y_B = torch.randn(4, 3, 10), torch.tensor([1, 2, 3])
+    records = {"lif1": LIFRecord(torch.full((4, 3), 0.25), torch.zeros(4, 3), 0.5)}
+    loss = loop.total_loss(small(), u_TBN, y_B, records, epoch=1)
+    # epoch 1 of 4 with k = 0.1: lambda = 0.05.
+    expected = cross_entropy(u_TBN, y_B) + 0.05 * rmp_loss(list(records.values()))
+    assert torch.equal(loss, expected)

@@ -1,0 +1,51 @@
+"""Counting differences."""
+
+from graphs import paper_chain, random_input
+
+from neurodeploy.ir.interpret import interpret
+from neurodeploy.passes.fold_pool import fold_pool
+from neurodeploy.passes.quantize import quantize
+from neurodeploy.verification.compare import compare
+
+
+def golden_of(graph):
+    x = random_input(graph, 0, samples=4)
+    meaning = interpret(graph, x, graph.arithmetic)
+    arrays = {"input": x, "output": meaning.output}
+    arrays.update({f"spikes/{name}": array for name, array in meaning.spikes.items()})
+    arrays.update({f"membrane/{name}": array for name, array in meaning.membrane.items()})
+    return arrays, meaning
+
+
+def test_equal_to_itself():
+    graph = paper_chain()
+    golden, _ = golden_of(graph)
+    found = compare(graph, golden, golden, exact=True)
+    assert found.equal
+    assert (found.samples, found.spikes_compared, found.spike_differences) == (4, 4 * 4 * 2 * 4 * 64, 0)
+    assert (found.state_differences, found.output_max_difference, found.largest_distance) == (0, 0.0, None)
+
+
+def test_a_flip_is_counted_with_its_distance_from_the_threshold():
+    graph, _ = quantize(fold_pool(paper_chain(real=False)))
+    golden, meaning = golden_of(graph)
+    flipped = {key: value.copy() for key, value in golden.items()}
+    flipped["spikes/lif2"][2, 1, 0, 3, 3] ^= 1
+    found = compare(graph, golden, flipped, exact=True)
+    assert not found.equal
+    assert found.spike_differences == 1
+    threshold = float(graph.nodes["lif2"].threshold)
+    assert found.largest_distance == abs(meaning.potential["lif2"][2, 1, 0, 3, 3] / 64 - threshold)
+
+
+def test_a_state_or_an_output_alone_is_a_difference_where_arithmetic_is_the_same():
+    graph = paper_chain()
+    golden, _ = golden_of(graph)
+    for key in ("membrane/lif2", "output"):
+        other = {name: value.copy() for name, value in golden.items()}
+        other[key][0, 0].reshape(-1)[0] += 1e-6
+        assert not compare(graph, golden, other, exact=True).equal
+    without_states = {name: value for name, value in other.items() if not name.startswith("membrane/")}
+    found = compare(graph, golden, without_states, exact=False)
+    assert found.equal  # another order of float sums is no difference of spikes
+    assert found.state_differences is None
