@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from neurodeploy.diagnostics import UsageError
 from neurodeploy.manifest import PACKAGES, git_commit, version
 from neurodeploy.verification.lava import find_lava_python
 
@@ -16,13 +17,16 @@ PEERS = ("norse", "snntorch", "spikingjelly", "nirtorch", "neurobench")
 
 def examine() -> dict[str, Any]:
     """The ``result`` of ``neurodeploy doctor --json``."""
-    lava = find_lava_python()
     data = os.environ.get("NEURODEPLOY_DATA")
     notes = []
-    if lava is None:
+    try:
+        lava = find_lava_python()
+    except UsageError as error:  # a wrong variable is what doctor is asked to find
+        lava = None
+        notes.append(f"{error.message}: {error.where}")
+    if lava is None and not notes:
         notes.append(
-            "no Python 3.10 with lava-nc: `verify --with lava` is skipped "
-            "(make .venv-lava, or set NEURODEPLOY_LAVA_PYTHON)"
+            "no Python 3.10 with lava-nc: `verify --with lava` is skipped (make lava, or set NEURODEPLOY_LAVA_PYTHON)"
         )
     if data and not Path(data).is_dir():
         notes.append(f"NEURODEPLOY_DATA is {data}, which is no folder")

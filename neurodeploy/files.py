@@ -43,20 +43,35 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` make a temporary file beside ``path``, flush it to disk, then rename it into place.
 
     A full disk or a kill leaves the old file, or none, never half of one.
+
+    Raises:
+        UsageError: The operating system refuses (ND110).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What the operating system refuses (no permission, no space, a file where a folder should be) is ND110."""
     try:
-        write(temporary)
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        raise UsageError(
+            "ND110", f"cannot be written: {error.strerror or error}", where=str(path), fix="choose another place"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -113,25 +128,27 @@ def folder_in_place(folder: Path, *, replaces: Callable[[Path], bool]) -> Iterat
     """
     folder = folder.absolute()
     refuse_foreign_folder(folder, replaces=replaces)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.building-"))
+    with _writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.building-"))
     try:
-        yield building
-        building.chmod(0o755)
-        old = None
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old-"))
-            folder.replace(old / "was")
-        building.replace(folder)
-        if old is not None:
-            shutil.rmtree(old)
+        with _writing(folder):
+            yield building
+            building.chmod(0o755)
+            old = None
+            if folder.exists():
+                old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old-"))
+                folder.replace(old / "was")
+            building.replace(folder)
+            if old is not None:
+                shutil.rmtree(old)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
 
 
 def refuse_foreign_folder(folder: Path, *, replaces: Callable[[Path], bool]) -> None:
-    """Refuse (ND110) a non-empty folder, or a file, that ``replaces`` does not recognize."""
+    """Refuse (ND110) a non-empty folder, or a file, that ``replaces`` does not recognize, also on the way there."""
     if folder.is_dir() and (replaces(folder) or not any(folder.iterdir())):
         return
     if folder.exists():
@@ -141,3 +158,11 @@ def refuse_foreign_folder(folder: Path, *, replaces: Callable[[Path], bool]) -> 
             where=str(folder),
             fix="choose another --out, or empty that folder yourself",
         )
+    refuse_file_on_the_way(folder)
+
+
+def refuse_file_on_the_way(path: Path) -> None:
+    """Refuse (ND110) a path that leads through a file, before any work is done for it."""
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise UsageError("ND110", f"{above} is a file, not a folder", where=str(path), fix="choose another place")

@@ -74,9 +74,10 @@ def lower_module(model: torch.nn.Module, shape: tuple[int, ...], timesteps: int)
             name = str(value.target).replace(".", "_")
             carries[value] = add(name, _lowered(module, name, shapes[sources[0]]), sources)
         else:
+            operation = getattr(value.target, "__name__", value.target)
             raise UnsupportedError(
                 "ND219",
-                f"`{value.target}` in the network's forward has no counterpart in the graph",
+                f"`{operation}` in the network's forward has no counterpart in the graph",
                 where=value.name,
                 fix="use the layers of neurodeploy.nn and + for residual adds",
             )

@@ -81,7 +81,9 @@ def run(arguments: list[str]) -> int:
         return _fail(command, error, as_json)
     except click.ClickException as error:
         if as_json or not isinstance(error, click.UsageError):
-            problem = UsageError("ND100", error.format_message(), where=command, fix=f"neurodeploy {command} --help")
+            problem = UsageError(
+                "ND100", error.format_message(), where=command, fix=f"neurodeploy {command} --help".replace("  ", " ")
+            )
             return _fail(command, problem, as_json)
         error.show()
         return 2

@@ -24,6 +24,7 @@ from neurodeploy.cli.output import emit, notice, output_options
 )
 @click.option("--data", help="Data set for golden vectors and accuracies.  [default: the run's own, test split]")
 @file_option("--input", "inputs", help="An .npz with x (and y) instead of a data set.")
+@click.option("--timesteps", type=int, help="T of the artifact.  [default: that of the samples, else the model's]")
 @data_root_option
 @click.option("--dry-run", is_flag=True, help="Compile and say what would be written, write nothing.")
 @click.option("--dump-passes", is_flag=True, help="Also write the graph after each pass, under passes/.")
@@ -36,6 +37,7 @@ def command(
     fold: str,
     data: str | None,
     inputs: Path | None,
+    timesteps: int | None,
     data_root: Path | None,
     dry_run: bool,
     dump_passes: bool,
@@ -56,6 +58,7 @@ def command(
         data_root=data_root,
         data=data,
         inputs=inputs,
+        timesteps=timesteps,
         exact=exact,
         fold=fold,
         dry_run=dry_run,

@@ -25,8 +25,12 @@ def file_option(*names: str, **settings: Any) -> Callable[[Callable[..., Any]], 
 
 
 def refuse_existing_folder(path: Path | None, option: str) -> None:
-    """A file to write must not be a folder (ND100)."""
+    """A file to write must not be a folder (ND100), nor lie behind a file (ND110): said before the work, not after."""
     from neurodeploy.diagnostics import UsageError
+    from neurodeploy.files import refuse_file_on_the_way
 
-    if path is not None and path.is_dir():
+    if path is None:
+        return
+    refuse_file_on_the_way(path)
+    if path.is_dir():
         raise UsageError("ND100", f"{option} is a folder", where=str(path), fix="give a file name")

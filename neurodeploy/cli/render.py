@@ -53,7 +53,8 @@ def _chips(result: dict[str, Any]) -> list[str]:
         lines.append(f"chips     {result['chips']}")
     if result["bottleneck"]:
         most = result["bottleneck"]
-        lines.append(f"largest   `{most['node']}`: {most['cores']} cores, limited by {most['resource']}")
+        cores = "1 core" if most["cores"] == 1 else f"{most['cores']} cores"
+        lines.append(f"largest   `{most['node']}`: {cores}, limited by {most['resource']}")
     return lines
 
 

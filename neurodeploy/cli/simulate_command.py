@@ -94,11 +94,11 @@ def command(
     if trace_membrane and trace is None:
         raise UsageError("ND100", "--trace-membrane needs --trace", where="--trace-membrane", fix="--trace out.npz")
     refuse_existing_folder(trace, "--trace")
-    if dt is not None and not dt > 0:
+    if dt is not None and not 0 < dt < float("inf"):
         raise UsageError("ND100", f"--dt is {dt:g}", where="--dt", fix="a positive number of seconds")
     options = ReadOptions(dt=dt, reset=reset, compare=compare, input_kind=input_kind)
     runnable = load_runnable(model, options)
-    for line in overruled(runnable, options):
+    for line in overruled(runnable, options, timesteps=timesteps, arithmetic=arithmetic):
         notice(line, quiet)
     if inputs is not None:
         x, y = load_inputs(inputs)
@@ -121,6 +121,9 @@ def command(
             threads=threads,
             progress=progress,
         )
+    made_for = runnable.graph.timesteps
+    if timesteps is None and made_for not in (None, result.timesteps):
+        notice(f"the input has {result.timesteps} timesteps, the file was made for {made_for}", quiet)
     if trace is not None:
         write_npz(trace, result.arrays())
     emit("simulate", result.to_json(), as_json, simulate_text)

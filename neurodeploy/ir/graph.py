@@ -44,7 +44,7 @@ class Graph:
         for edge in self.edges:
             for end in edge:
                 if end not in self.nodes:
-                    raise UsageError("ND105", f"edge {edge} names a node that is not there", where=end)
+                    raise UsageError("ND105", f"edge {edge} names a node that is not there", where=end, fix="add it")
         if len(set(self.edges)) != len(self.edges):
             raise UsageError("ND105", "an edge appears twice", fix="merge the weights of the doubled edge")
         order = _topological(self.nodes, self.edges)
@@ -66,11 +66,13 @@ class Graph:
             if not incoming:
                 raise UsageError("ND105", "no edge leads to this node", where=name, fix="connect or remove it")
             if len(set(incoming)) > 1:
-                raise UsageError("ND105", f"edges of different shapes meet: {incoming}", where=name)
+                fix = "edges that meet are added: give them one shape"
+                raise UsageError("ND105", f"edges of different shapes meet: {incoming}", where=name, fix=fix)
             try:
                 shapes[name] = node.output_shape(incoming[0])
             except ShapeError as error:
-                raise UsageError("ND105", f"`{name}` ({node.kind}) {error}", where=name) from error
+                fix = "the layer before it must put out that shape"
+                raise UsageError("ND105", f"`{name}` ({node.kind}) {error}", where=name, fix=fix) from error
         return shapes
 
     @cached_property

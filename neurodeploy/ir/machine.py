@@ -62,10 +62,10 @@ def machine_findings(graph: Graph) -> Iterator[Finding]:
         if isinstance(node, (Input, Output, Flatten)):
             continue
         if isinstance(node, SYNAPSES):
-            for what in ("weight", "bias"):
+            for what, plural in (("weight", "weights"), ("bias", "biases")):
                 array = getattr(node, what)
                 if not np.array_equal(array, np.trunc(array)):
-                    yield finding(name, f"{what}s must be integers", f"{np.asarray(array).flat[0]:.4g}, …", quantize)
+                    yield finding(name, f"{plural} must be integers", f"{np.asarray(array).flat[0]:.4g}, …", quantize)
             for target in graph.targets(name):
                 if not isinstance(graph.nodes[target], (LIF, Integrator)):
                     kind = graph.nodes[target].kind

@@ -18,10 +18,11 @@ NIR's own shape inference is wrong for non-square and grouped kernels (nir 1.0.8
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import nir
 import numpy as np
 
@@ -229,7 +230,21 @@ def read_nir(path: Path, options: ReadOptions | None = None) -> Graph:
             where=str(path),
             fix="copy it again (truncated?), or write it with nir >= 1.0.8",
         ) from error
-    return from_nir(read, options, where=str(path))
+    try:
+        return from_nir(read, options, where=str(path))
+    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            "ND104",
+            f"something in this NIR file is not of the kind that NIR says: {type(error).__name__}: {error}",
+            where=str(path),
+            fix="write it again with nir >= 1.0.8",
+        ) from error
+
+
+def is_ours(path: Path) -> bool:
+    """Whether neurodeploy wrote a ``.nir`` file: its notes are in the metadata."""
+    with h5py.File(path, "r") as file:
+        return f"node/metadata/{KEY}" in file
 
 
 def from_nir(read: nir.NIRGraph, options: ReadOptions | None = None, *, where: str = "NIR graph") -> Graph:
@@ -270,6 +285,8 @@ def from_nir(read: nir.NIRGraph, options: ReadOptions | None = None, *, where: s
         scales={str(k): float(v) for k, v in notes.get("scales", {}).items()},
         origin=str(notes.get("origin", "")),
     )
+    _ = graph.input, graph.output  # exactly one each, or ND212
+    _check_numbers(graph, where)
     if reader.trust:
         _check_notes(graph, read, where)
     if "readout" in notes:
@@ -320,11 +337,11 @@ class _Reader:
 
     def conv(self, name: str, node: Any, notes: dict[str, Any]) -> Conv2d:
         weight = np.asarray(node.weight)
-        dilation = _pair(node.dilation)
+        dilation = _steps(name, "dilation", node.dilation)
         return Conv2d(
             weight,
             np.broadcast_to(np.asarray(node.bias), weight.shape[:1]).astype(weight.dtype),
-            _pair(node.stride),
+            _steps(name, "stride", node.stride),
             _padding(name, node.padding, weight.shape[2:], dilation),
             dilation,
             int(node.groups),
@@ -338,7 +355,8 @@ class _Reader:
 
     def pool(self, name: str, node: Any, notes: dict[str, Any]) -> SumPool2d:
         kind = AvgPool2d if type(node).__name__ == "AvgPool2d" else SumPool2d
-        return kind(_pair(node.kernel_size), _pair(node.stride), _pair(node.padding))
+        window = _steps(name, "kernel_size", node.kernel_size)
+        return kind(window, _steps(name, "stride", node.stride), _pair(node.padding))
 
     def flatten(self, name: str, node: Any, notes: dict[str, Any]) -> Flatten:
         shape = np.atleast_1d(next(iter(node.input_type.values())))
@@ -346,7 +364,7 @@ class _Reader:
         # Shapes have no batch axis in NIR, but several writers count one and mean "everything" by start_dim = 1.
         if (start % len(shape) not in (0, 1)) or end % len(shape) != len(shape) - 1:
             raise UnsupportedError(
-                "ND201", f"flattens only axes {start}…{end} of {tuple(shape)}", where=name, fix="flatten all axes"
+                "ND201", f"flattens only axes {start}…{end} of {shape.tolist()}", where=name, fix="flatten all axes"
             )
         return Flatten()
 
@@ -361,13 +379,17 @@ class _Reader:
             return LIF(
                 shape, np.asarray(1.0), threshold, gain=np.asarray(node.r) * self.dt, v_reset=v_reset, compare="gt"
             )
-        rate = self.dt / np.asarray(node.tau, np.float64)
+        tau = np.asarray(node.tau, np.float64)
+        if not np.all(tau > 0):
+            bad = float(tau[~(tau > 0)].flat[0])
+            raise UsageError("ND114", f"tau is {bad:g} s", where=name, fix="a time constant is a positive number")
+        rate = self.dt / tau
         if np.any(rate > 1.0):
             raise UsageError(
                 "ND114",
-                f"dt = {self.dt:g} s is longer than tau = {float(np.min(node.tau)):g} s: forward Euler diverges",
+                f"dt = {self.dt:g} s is longer than tau = {float(np.min(tau)):g} s: forward Euler diverges",
                 where=name,
-                fix=f"pass --dt {float(np.min(node.tau)) / 4:g} or smaller; the file may count time in other units",
+                fix=f"pass --dt {float(np.min(tau)) / 4:g} or smaller; the file may count time in other units",
             )
         return LIF(
             shape,
@@ -399,6 +421,14 @@ def _pair(value: Any) -> tuple[int, int]:
     return int(array[0]), int(array[1])
 
 
+def _steps(name: str, what: str, value: Any) -> tuple[int, int]:
+    """A stride, dilation or window: at least 1 (ND104)."""
+    pair = _pair(value)
+    if min(pair) < 1:
+        raise UsageError("ND104", f"`{name}`: {what} is {pair}", where=name, fix="at least 1")
+    return pair
+
+
 def _padding(name: str, value: Any, kernel: Shape, dilation: tuple[int, int]) -> tuple[int, int]:
     if not isinstance(value, (str, bytes)):
         return _pair(value)
@@ -407,7 +437,9 @@ def _padding(name: str, value: Any, kernel: Shape, dilation: tuple[int, int]) ->
         return 0, 0
     total = [dilation[axis] * (kernel[axis] - 1) for axis in (0, 1)]
     if word != "same" or any(t % 2 for t in total):
-        raise UnsupportedError("ND201", f"padding {word!r} is not symmetric for kernel {kernel}", where=name, fix="pad")
+        raise UnsupportedError(
+            "ND201", f"padding {word!r} is not symmetric for kernel {kernel}", where=name, fix="give numbers"
+        )
     return total[0] // 2, total[1] // 2
 
 
@@ -422,6 +454,20 @@ def _with_readout(graph: Graph, notes: dict[str, Any]) -> Graph:
             nodes[name] = node
         nodes[key] = value
     return replace(graph, nodes=nodes, edges=(*edges, (name, output)))
+
+
+def _check_numbers(graph: Graph, where: str) -> None:
+    """Every parameter is a finite number (ND104)."""
+    for name, node in graph.nodes.items():
+        for field in fields(node):
+            value = getattr(node, field.name)
+            if isinstance(value, np.ndarray) and not np.all(np.isfinite(value)):
+                raise UsageError(
+                    "ND104",
+                    f"`{name}`: {field.name} holds nan or infinity",
+                    where=where,
+                    fix="write the file again from a network whose training did not diverge",
+                )
 
 
 def _check_notes(graph: Graph, read: nir.NIRGraph, where: str) -> None:

@@ -5,7 +5,7 @@ convolution's kernels once, at ``weight_bits``) and one input axon per source ne
 tightest limit allows, so the number of cores is the smallest for this cut.
 
 Pre: quantized (the weights are what will be stored). Post: every population has its cores, or a finding says which
-limit stops it: ND202 neurons of one channel, ND203 synaptic memory of one channel, ND204 input axons, ND209 chips.
+limit stops it: ND202 neurons of one channel, ND203 synaptic memory of one channel, ND204 input axons.
 This is our model of the chip, not the vendor's compiler; compile.json says so.
 """
 

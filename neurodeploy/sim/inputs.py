@@ -33,7 +33,13 @@ def load_inputs(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
             where=str(path),
             fix="numpy.savez(path, x=array of shape (B, T, *shape) or (B, *shape), y=labels)",
         )
-    return arrays["x"], arrays.get("y")
+    x, y = arrays["x"], arrays.get("y")
+    if x.ndim == 0 or (y is not None and y.shape != x.shape[:1]):
+        found = f"`x` has shape {x.shape}" + ("" if y is None else f", `y` {y.shape}")
+        raise UsageError(
+            "ND105", f"{found}: the first axis of both is the batch", where=str(path), fix="one label per sample in y"
+        )
+    return x, y
 
 
 def check_inputs(
@@ -82,7 +88,7 @@ def check_inputs(
                 "ND105",
                 f"the input has {steps} timesteps, --timesteps says {timesteps}",
                 where="x",
-                fix="drop --timesteps, or give a static input of shape " + str(("B", *shape)),
+                fix=f"drop --timesteps, or give a static input of shape (B, {', '.join(map(str, shape))})",
             )
     if steps < 1:
         raise UsageError("ND118", f"{steps} timesteps", where="--timesteps", fix="at least 1")
@@ -116,5 +122,5 @@ def _check_values(x: np.ndarray, kind: str) -> None:
             "ND108",
             f"the network takes {what} only; {int(wrong.sum())} of {x.size} values are not, the first is {first:g}",
             where="x",
-            fix="encode the input as spikes, or say --input-kind real",
+            fix="encode the input as spikes; a foreign file can be simulated with --input-kind real",
         )

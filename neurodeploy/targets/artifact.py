@@ -6,7 +6,8 @@ comes out for known inputs; ``compile.json`` passes, findings, scales, resources
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zipfile
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from neurodeploy.diagnostics import UsageError, nearest
 from neurodeploy.files import MANIFEST, read_json, sha256
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nir_io import ReadOptions, apply_options, read_nir
+from neurodeploy.ir.nir_io import ReadOptions, apply_options, is_ours, read_nir
 from neurodeploy.ir.nodes import LIF, Input
 
 NETWORK, ENCODER, GOLDEN, COMPILE = "network.nir", "encoder.nir", "golden.npz", "compile.json"
@@ -32,14 +33,24 @@ class Artifact:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """``manifest.json``."""
-        manifest: dict[str, Any] = read_json(self.folder / MANIFEST, what="the artifact's manifest")
-        return manifest
+        return self._table(MANIFEST, "files")
 
     @cached_property
     def compile(self) -> dict[str, Any]:
         """``compile.json``: passes, findings, scales, resources, accuracies."""
-        compiled: dict[str, Any] = read_json(self.folder / COMPILE, what="the artifact's compile.json")
-        return compiled
+        return self._table(COMPILE, "resources")
+
+    def _table(self, name: str, key: str) -> dict[str, Any]:
+        """A JSON file of the artifact; it must be an object in which ``key`` holds another (ND103)."""
+        found = read_json(self.folder / name, what=f"the artifact's {name}")
+        if not isinstance(found, dict) or not isinstance(found.get(key), dict):
+            raise UsageError(
+                "ND103",
+                f"the artifact's {name} is not as neurodeploy writes it: it has no table `{key}`",
+                where=str(self.folder / name),
+                fix="export again",
+            )
+        return found
 
     @cached_property
     def network(self) -> Graph:
@@ -50,21 +61,25 @@ class Artifact:
     def encoder(self) -> Graph | None:
         """The host's part before it."""
         path = self.folder / ENCODER
-        return read_nir(path) if path.exists() else None
+        if path.exists():
+            return read_nir(path)
+        if ENCODER in self.manifest["files"]:
+            raise UsageError("ND103", f"the artifact's {ENCODER} is missing", where=str(path), fix="export again")
+        return None
 
     @cached_property
     def golden(self) -> dict[str, np.ndarray]:
         """The golden vectors."""
-        return read_npz(self.folder / GOLDEN, what="golden vectors")
+        return read_npz(self.folder / GOLDEN, what="golden vectors", fix="export again")
 
     def cores(self) -> dict[str, int]:
         """Neuron node -> cores of the placement; empty without one."""
-        nodes = self.compile.get("resources", {}).get("nodes", {})
+        nodes = self.compile["resources"].get("nodes", {})
         return {name: row["cores"] for name, row in nodes.items() if row.get("cores")}
 
     def changed_files(self) -> list[str]:
         """Files whose bytes are not those of the manifest, or that are missing."""
-        listed: dict[str, str] = self.manifest.get("files", {})
+        listed: dict[str, str] = self.manifest["files"]
         return [n for n, d in listed.items() if not (self.folder / n).is_file() or sha256(self.folder / n) != d]
 
 
@@ -89,9 +104,8 @@ def find(name: str | Path, *, what: str = "model") -> Path:
             if place.exists():
                 return place
         known = [p.name for p in RUNS.iterdir() if p.is_dir()] if RUNS.is_dir() else []
-        raise UsageError(
-            "ND101", f"no such {what}: {text}", where=f"neither {text} nor {places[1]} exists", fix=nearest(text, known)
-        )
+        fix = nearest(text, known) if known else f"give a path; there are no runs under {RUNS}/ here"
+        raise UsageError("ND101", f"no such {what}: {text}", where=f"neither {text} nor {places[1]} exists", fix=fix)
     raise UsageError("ND103", f"no such file or folder: {text}", where=text, fix="check the path")
 
 
@@ -105,12 +119,17 @@ def find_artifact(name: str | Path) -> Artifact:
     if is_artifact(folder):
         return Artifact(folder)
     exports = sorted(str(p) for p in folder.glob("export-*") if is_artifact(p))
-    raise UsageError(
-        "ND117",
-        "not an artifact: it lacks " + " or ".join((NETWORK, COMPILE, MANIFEST)),
-        where=str(folder),
-        fix="name one of: " + ", ".join(exports) if exports else f"neurodeploy export {name} --target loihi2",
-    )
+    if folder.is_file():
+        why = "an artifact is a folder, this is a file"
+    else:
+        why = "it lacks " + ", ".join(n for n in (NETWORK, COMPILE, MANIFEST) if not (folder / n).is_file())
+    if exports:
+        fix = "name one of: " + ", ".join(exports)
+    elif folder.suffix == ".nir" or (folder / "recipe.toml").is_file():
+        fix = f"neurodeploy export {name} --target loihi2"
+    else:
+        fix = "name a folder that `neurodeploy export` wrote"
+    raise UsageError("ND117", f"not an artifact: {why}", where=str(folder), fix=fix)
 
 
 @dataclass(frozen=True)
@@ -143,48 +162,76 @@ def load_runnable(name: str | Path, options: ReadOptions | None = None) -> Runna
         raise not_built("reading lava-dl .net files", where=str(path), fix="export the network as .nir")
     if path.is_file():
         graph = read_nir(path, options)
-        return Runnable(graph, None, {}, bool(graph.origin), str(path))
+        return Runnable(graph, None, {}, is_ours(path), str(path))
     artifact = find_artifact(path)
-    options = options or ReadOptions()
-    if options.dt is not None:
-        return Runnable(read_nir(path / NETWORK, options), artifact.encoder, artifact.cores(), True, str(path))
-    graph = apply_options(artifact.network, options)
-    return Runnable(graph, artifact.encoder, artifact.cores(), True, str(path))
+    options, encoder = options or ReadOptions(), artifact.encoder
+    if encoder is not None:  # what the user gives enters the host's part; all else is about the chip
+        encoder = apply_options(encoder, ReadOptions(input_kind=options.input_kind))
+        options = replace(options, input_kind=None)
+    dt_given = options.dt is not None  # then the neurons are read anew from the file's tau
+    graph = read_nir(path / NETWORK, options) if dt_given else apply_options(artifact.network, options)
+    return Runnable(graph, encoder, artifact.cores(), True, str(path))
 
 
-def overruled(runnable: Runnable, options: ReadOptions) -> list[str]:
+def overruled(
+    runnable: Runnable, options: ReadOptions, *, timesteps: int | None = None, arithmetic: str | None = None
+) -> list[str]:
     """One line per option that says something else than a file of ours does; the option wins."""
     if not runnable.own:
         return []
-    file = read_nir(Path(runnable.place) / NETWORK if Path(runnable.place).is_dir() else Path(runnable.place))
-    entry = file.nodes[file.input]
+    place = Path(runnable.place)
+    file = read_nir(place / NETWORK if place.is_dir() else place)
+    first = file if runnable.encoder is None else read_nir(place / ENCODER)
+    entry = first.nodes[first.input]
     lifs = [node for node in file.nodes.values() if isinstance(node, LIF)]
     says: list[tuple[str, Any, set[Any]]] = [
         ("--dt", options.dt, {file.dt}),
         ("--compare", options.compare, {node.compare for node in lifs}),
-        ("--reset", options.reset, {"subtract" if n.reset == "subtract" else "zero" for n in lifs} | {"v_reset"}),
+        ("--reset", _same_reset(options.reset, lifs), {_reset(node) for node in lifs}),
         ("--input-kind", options.input_kind, {entry.values} if isinstance(entry, Input) else set()),
+        ("--timesteps", timesteps, set() if file.timesteps is None else {file.timesteps}),
+        ("--arithmetic", arithmetic, {file.arithmetic}),
     ]
     return [
         f"{flag} {given} overrules the file, which says {', '.join(map(str, sorted(said)))}"
         for flag, given, said in says
-        if given is not None and said and given not in said
+        if given is not None and said and said != {given}
     ]
 
 
-def read_npz(path: Path, *, what: str) -> dict[str, np.ndarray]:
+def _reset(node: LIF) -> str:
+    """The reset of a neuron in the words of ``--reset``."""
+    if node.reset == "subtract":
+        return "subtract"
+    return "v_reset" if np.any(node.v_reset != 0.0) else "zero"
+
+
+def _same_reset(given: str | None, lifs: list[LIF]) -> str | None:
+    """``v_reset`` means whatever the file resets to: nothing is overruled where no neuron subtracts."""
+    return None if given == "v_reset" and all(node.reset == "to" for node in lifs) else given
+
+
+def read_npz(
+    path: Path, *, what: str, fix: str = "write it with numpy.savez, arrays of numbers only"
+) -> dict[str, np.ndarray]:
     """All arrays of an ``.npz``; pickles are refused.
 
     Raises:
         UsageError: Not readable, truncated, or with object arrays (ND103).
     """
     try:
+        with path.open("rb") as stream:
+            if stream.read(2) != b"PK":  # numpy would take it for a pickle and advise to load that
+                raise ValueError("it is no .npz archive")
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except Exception as error:  # zipfile, zlib and numpy each raise their own
-        raise UsageError(
-            "ND103",
-            f"the {what} cannot be read: {type(error).__name__}: {error}",
-            where=str(path),
-            fix="write it with numpy.savez, arrays of numbers only",
-        ) from error
+        if isinstance(error, OSError) and error.strerror:
+            why = error.strerror
+        elif isinstance(error, zipfile.BadZipFile):
+            why = "it is no whole .npz archive (truncated?)"
+        elif "allow_pickle" in str(error):
+            why = "it holds objects; only arrays of numbers are read"
+        else:
+            why = str(error) or type(error).__name__
+        raise UsageError("ND103", f"the {what} cannot be read: {why}", where=str(path), fix=fix) from error

@@ -10,10 +10,18 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.diagnostics import Finding, UnsupportedError, UsageError, first_error, not_built
-from neurodeploy.files import MANIFEST, folder_in_place, sha256, sha256_arrays, write_json, write_npz
+from neurodeploy.files import (
+    MANIFEST,
+    folder_in_place,
+    refuse_foreign_folder,
+    sha256,
+    sha256_arrays,
+    write_json,
+    write_npz,
+)
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.interpret import interpret
-from neurodeploy.ir.nir_io import read_nir, write_nir
+from neurodeploy.ir.nir_io import read_nir, to_nir, write_nir
 from neurodeploy.ir.nodes import Input
 from neurodeploy.passes.pipeline import Compilation, compile_graph
 from neurodeploy.passes.place import CoreLimits
@@ -24,6 +32,8 @@ from neurodeploy.targets.base import Target, load_target
 
 #: Samples in the golden vectors.
 GOLDEN_SAMPLES = 32
+#: T where neither the model nor the samples nor the user says one.
+DEFAULT_TIMESTEPS = 8
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,13 @@ def load_model(
                 "ND104", "not a model: neither a run nor a .nir file", where=str(path), fix="give a run or a .nir file"
             )
         graph = read_nir(path)
+        if graph.arithmetic == "loihi":
+            raise UsageError(
+                "ND117",
+                "this network is already compiled: its weights are the integers of a chip",
+                where=str(path),
+                fix="give the run or the float file that it was made from",
+            )
         x, y, label = _samples(data, inputs, data_root)
         return Model(graph, path.parent, x, y, label, {str(path): sha256(path)})
     if is_artifact(path):
@@ -128,6 +145,7 @@ def export(
     data_root: Path | None = None,
     data: str | None = None,
     inputs: Path | None = None,
+    timesteps: int | None = None,
     exact: bool = False,
     fold: str = "weights",
     dry_run: bool = False,
@@ -145,6 +163,7 @@ def export(
         data_root: Root of the data sets.
         data: Data set for golden vectors and accuracies; default: the run's own.
         inputs: ``.npz`` with ``x`` (and ``y``) instead.
+        timesteps: T; default: that of the samples, else the model's.
         exact: Snap weights so that every reader computes the same bits. Not built yet.
         fold: Norms into ``weights``; ``threshold`` is not built yet.
         dry_run: Compile, write nothing.
@@ -162,19 +181,22 @@ def export(
     target = load_target(target) if isinstance(target, str) else target
     loaded = load_model(model, data=data, inputs=inputs, data_root=data_root)
     folder = out if out is not None else loaded.folder / f"export-{target.name}"
+    refuse_foreign_folder(folder, replaces=is_artifact)  # before the work; again when it is done
+    loaded, findings = _with_timesteps(loaded, timesteps)
     compilation = compile_graph(loaded.graph, target.spec, core_limits(target), dump=dump_passes)
     error = first_error(compilation.findings)
     if error is not None:
         errors = [f for f in compilation.findings if f.severity == "error"]
         raise UnsupportedError(error.code, error.rule, where=error.node, fix=error.fix, findings=errors)
     x, y = loaded.x, loaded.y
-    findings = list(compilation.findings)
+    findings += compilation.findings
     if x is None:
         x, warning = _random_input(compilation)
         findings.append(warning)
-        warn(warning.rule)
-    entry = _entry(compilation)
-    checked = check_inputs(x, y, entry, None, compilation.graph.timesteps or 1)
+    for finding in findings:
+        if finding.code in ("ND118", "ND119"):
+            warn(finding.rule)
+    checked = check_inputs(x, y, _entry(compilation), timesteps, compilation.graph.timesteps)
     accuracies = _accuracies(loaded, compilation, target, checked.x, checked.timesteps)
     golden = golden_vectors(compilation, checked.x[:GOLDEN_SAMPLES], checked.timesteps)
     compiled = compile_document(compilation, target, findings, accuracies)
@@ -212,12 +234,17 @@ def check(model: str | Path, target: str | Target, *, profile: str | None = None
     path = find(model)
     graph = read_nir(path) if path.is_file() and path.suffix == ".nir" else load_model(model).graph
     compilation = compile_graph(graph, target.spec, core_limits(target, profile), collect=True)
-    placement = compilation.placement
+    findings, placement = list(compilation.findings), compilation.placement
+    if first_error(findings) is None:
+        try:
+            to_nir(compilation.graph)
+        except UnsupportedError as error:  # what export would stop at when it writes network.nir
+            findings.append(Finding(error.code, "error", error.where, error.message, fix=error.fix))
     return {
-        "fits": first_error(compilation.findings) is None,
+        "fits": first_error(findings) is None,
         "target": target.name,
         "profile": profile or target.spec.profile,
-        "findings": [f.to_json() for f in compilation.findings],
+        "findings": [f.to_json() for f in findings],
         "resources": placement.to_json() if placement else None,
         "chips": placement.chips if placement else None,
         "bottleneck": placement.bottleneck if placement else None,
@@ -230,7 +257,7 @@ def core_limits(target: Target, profile: str | None = None) -> CoreLimits:
     bits = target.spec.quantize.weight_bits if target.spec.quantize else 32
     if name is None:
         return CoreLimits(name=target.name, weight_bits=bits)
-    from neurodeploy.config.profile import load_profile
+    from neurodeploy.config.profile import load_profile, profile_names
 
     limits = load_profile(name).limits
 
@@ -240,7 +267,7 @@ def core_limits(target: Target, profile: str | None = None) -> CoreLimits:
         return int(quantity.value * factor) if known else None
 
     return CoreLimits(
-        name=f"{name} (hardware_profiles/{name}.toml)",
+        name=f"{name} (hardware_profiles/{name}.toml)" if name in profile_names() else name,
         neurons=number("neurons_per_core"),
         synaptic_memory_bytes=number("synapse_mem_per_core_kB", 1024),
         axons_in=number("fan_in_axons_per_core"),
@@ -304,11 +331,36 @@ def _entry(compilation: Compilation) -> Input:
     return node
 
 
+def _with_timesteps(loaded: Model, timesteps: int | None) -> tuple[Model, list[Finding]]:
+    """The model with a known T, on which the readout's proven range depends.
+
+    What was asked for, else what the samples have, else what the model says, else 8; a warning (ND118) where the
+    model says something else, or nothing does.
+    """
+    entry, says = loaded.graph.nodes[loaded.graph.input], loaded.graph.timesteps
+    assert isinstance(entry, Input)
+    if timesteps is not None and timesteps < 1:
+        raise UsageError("ND118", f"{timesteps} timesteps", where="--timesteps", fix="at least 1")
+    shape = np.shape(loaded.x) if loaded.x is not None else ()
+    if timesteps is None and shape[2:] == entry.shape and shape[1:] != entry.shape and 0 not in shape:
+        timesteps = int(shape[1])
+    findings = []
+    if timesteps is None and says is None:
+        timesteps = DEFAULT_TIMESTEPS
+        rule = f"nothing says the number of timesteps: the artifact is made for {timesteps}"
+        findings.append(Finding("ND118", "warning", "", rule, fix="pass --timesteps T"))
+    elif timesteps is not None and says is not None and timesteps != says:
+        rule = "the artifact is made for another number of timesteps than the model says"
+        fix = "no action if that is meant"
+        findings.append(Finding("ND118", "warning", "", rule, timesteps, says, "timesteps", fix))
+    return replace(loaded, graph=replace(loaded.graph, timesteps=timesteps or says)), findings
+
+
 def _random_input(compilation: Compilation) -> tuple[np.ndarray, Finding]:
     """Seeded random samples for a foreign file without data, and the warning that says so."""
     entry = _entry(compilation)
     rng = np.random.default_rng(0)
-    shape = (GOLDEN_SAMPLES, compilation.graph.timesteps or 8, *entry.shape)
+    shape = (GOLDEN_SAMPLES, compilation.graph.timesteps or DEFAULT_TIMESTEPS, *entry.shape)
     x = rng.standard_normal(shape).astype(np.float32) if entry.values == "real" else rng.random(shape) < 0.2
     rule = "no data were given: golden vectors come from seeded random input, and there is no accuracy"
     fix = "pass --data NAME or --input FILE.npz with x (and y)"

@@ -63,7 +63,7 @@ def lacking(artifact: Artifact) -> str:
     if not (artifact.folder / RUNNER).is_file():
         return f"the artifact has no {RUNNER}: export with --target loihi2"
     if find_lava_python() is None:
-        return f"no Python 3.10 with lava-nc found (make .venv-lava, or set {VARIABLE})"
+        return f"no Python 3.10 with lava-nc found (make lava, or set {VARIABLE})"
     return ""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from neurodeploy.diagnostics import UsageError, VerificationError, nearest, not_built
 from neurodeploy.ir.interpret import interpret
-from neurodeploy.targets.artifact import Artifact, find_artifact
+from neurodeploy.targets.artifact import NETWORK, Artifact, find_artifact
 from neurodeploy.verification import lava, readers
 from neurodeploy.verification.compare import Comparison, compare, skipped
 
@@ -80,7 +80,16 @@ def _one(name: str, artifact: Artifact, arithmetic: str, samples: int) -> Compar
     why = readers.lacking(name, artifact)
     if why:
         return skipped(why)
-    return compare(graph, golden, readers.replay(name, artifact, samples), exact=False)
+    try:
+        found = readers.replay(name, artifact, samples)
+    except Exception as error:  # another project's code on our file: whatever it raises is its verdict
+        raise VerificationError(
+            "ND403",
+            f"{name} could not run the artifact: {type(error).__name__}: {error}",
+            where=str(artifact.folder / NETWORK),
+            fix=f"leave out --with {name}, or export a network whose neurons {name} has",
+        ) from error
+    return compare(graph, golden, found, exact=False)
 
 
 def _interpreted(artifact: Artifact, x: np.ndarray, arithmetic: str) -> dict[str, np.ndarray]:
