@@ -26,7 +26,7 @@ _PUBLIC = {
     "Recipe": "neurodeploy.config.recipe",
     "Report": "neurodeploy.reporting.model",
     "Trace": "neurodeploy.sim.trace",
-    "check": "neurodeploy.targets.export",
+    "check": "neurodeploy.targets.check",
     "compile_graph": "neurodeploy.passes.pipeline",
     "estimate": "neurodeploy.energy",
     "export": "neurodeploy.targets.export",

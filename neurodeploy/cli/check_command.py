@@ -18,7 +18,7 @@ def command(model: str, target: str, profile: str | None, as_json: bool, quiet: 
     Exit 3 if anything is an error.  Example: neurodeploy check digits/conv-rmp --target loihi2
     """
     from neurodeploy.cli.render import check_text
-    from neurodeploy.targets.export import check
+    from neurodeploy.targets.check import check
 
     result = check(model, target, profile=profile)
     emit("check", result, as_json, check_text)

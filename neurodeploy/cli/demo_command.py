@@ -40,7 +40,8 @@ def command(out: Path, as_json: bool, quiet: bool) -> int:
     from neurodeploy.reporting.html import page
     from neurodeploy.reporting.text import report_text
     from neurodeploy.sim.run import simulate
-    from neurodeploy.targets.export import check, export
+    from neurodeploy.targets.check import check
+    from neurodeploy.targets.export import export
     from neurodeploy.verification import lava
     from neurodeploy.verification.verify import verify
 

@@ -15,6 +15,8 @@ def check_text(result: dict[str, Any]) -> str:
     if result["resources"]:
         parts.append(_resources(result["resources"]))
     parts.extend(_chips(result))
+    if result["unchecked"]:
+        parts.append(f"unchecked {', '.join(result['unchecked'])}: {result['profile']} has no published number")
     if result["findings"]:
         parts.append(findings_text(result["findings"]))
     return "\n".join(parts)
@@ -86,7 +88,12 @@ def verify_text(result: dict[str, Any]) -> str:
         if row["skipped"]:
             rows.append([name, "SKIPPED", None, None, None, row["why"]])
             continue
+        if not row["samples"]:
+            rows.append([name, "FAILED", None, None, None, row["why"]])
+            continue
         remark = f"output differs by {row['output_max_difference']:.3g} at most"
+        if row["why"]:
+            remark += f"; {row['why']}"
         if row["largest_distance"] is not None:
             remark += f"; first flips at most {row['largest_distance']:.3g} from the threshold"
         counts = (row["samples"], row["spikes_compared"], row["spike_differences"])

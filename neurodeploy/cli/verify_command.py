@@ -27,14 +27,16 @@ def command(artifact: str, oracles: tuple[str, ...], samples: int | None, as_jso
     """
     from neurodeploy.cli.render import verify_text
     from neurodeploy.diagnostics import UsageError
+    from neurodeploy.reporting.text import error_text
     from neurodeploy.verification.verify import DEFAULT, verify
 
     result = verify(artifact, oracles or DEFAULT, samples)
     missing = {name: row.why for name, row in result.items() if row.skipped}
-    if len(missing) == len(result):
-        why = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
-        raise UsageError("ND122", f"nothing was verified: {why}", where=artifact, fix="--with engine runs everywhere")
     for name, reason in missing.items():
         notice(f"{name} was SKIPPED: {reason}", quiet)
     emit("verify", {name: row.to_json() for name, row in result.items()}, as_json, verify_text)
+    if len(missing) == len(result):  # a verification that ran nowhere must not look like one that passed
+        nothing = UsageError("ND122", "nothing was verified", where=artifact, fix="--with engine runs everywhere")
+        click.echo(error_text(nothing), err=True)
+        return nothing.exit_code
     return 0 if all(row.equal or row.skipped for row in result.values()) else 4

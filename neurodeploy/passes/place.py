@@ -94,6 +94,17 @@ def place(graph: Graph, limits: CoreLimits) -> Placement:
     return Placement(rows, total, chips, bottleneck, findings)
 
 
+def unchecked_limits(limits: CoreLimits) -> list[str]:
+    """The limits that nobody published, and that a network was therefore not checked against."""
+    known = {
+        "neurons per core": limits.neurons,
+        "synaptic memory per core": limits.synaptic_memory_bytes,
+        "input axons per core": limits.axons_in,
+        "cores per chip": limits.cores,
+    }
+    return [name for name, value in known.items() if value is None]
+
+
 def _population(graph: Graph, name: str, limits: CoreLimits) -> tuple[dict[str, Any], list[Finding]]:
     shape = graph.shapes[name]
     channels, plane = shape[0], int(np.prod(shape[1:], dtype=np.int64))

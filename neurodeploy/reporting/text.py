@@ -54,14 +54,19 @@ def findings_text(findings: Iterable[dict[str, Any]]) -> str:
         where = f" `{finding['node']}`" if finding["node"] else ""
         lines = [f"{finding['severity']}[{finding['code']}]:{where} {finding['rule']}"]
         if finding["measured"] is not None:
-            limit = f", {cell(finding['limit'])} allowed" if finding["limit"] is not None else ""
-            unit = f" {finding['unit']}" if finding["unit"] else ""
-            lines.append(f"  measured  {cell(finding['measured'])}{unit}{limit}")
+            lines.append(f"  measured  {_measured(finding)}")
         if finding["fix"]:
             lines.append(f"  try       {finding['fix']}")
         lines.append(f"  more      neurodeploy explain {finding['code']}")
         blocks.append("\n".join(lines))
     return "\n".join(blocks)
+
+
+def _measured(finding: dict[str, Any]) -> str:
+    """``144 KiB, 96 allowed``."""
+    limit = f", {cell(finding['limit'])} allowed" if finding["limit"] is not None else ""
+    unit = f" {finding['unit']}" if finding["unit"] else ""
+    return f"{cell(finding['measured'])}{unit}{limit}"
 
 
 def error_text(error: NeurodeployError) -> str:
@@ -72,7 +77,11 @@ def error_text(error: NeurodeployError) -> str:
     if error.fix:
         lines.append(f"  try    {error.fix}")
     lines.append(f"  more   neurodeploy explain {error.code}")
-    if error.findings:
+    only = error.findings[0] if len(error.findings) == 1 else None
+    if only is not None and only.rule == error.message:  # said already: add the numbers alone
+        if only.measured is not None:
+            lines.insert(-1, f"  have   {_measured(only.to_json())}")
+    elif error.findings:
         lines.append(findings_text(f.to_json() for f in error.findings))
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""``export``: from a trained run or a ``.nir`` file to an artifact for a target."""
+"""``export``: from a trained run or a ``.nir`` file to an artifact for a target, with golden vectors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.diagnostics import Finding, UnsupportedError, UsageError, first_error, not_built
+from neurodeploy.diagnostics import Finding, UnsupportedError, first_error, not_built
 from neurodeploy.files import (
     MANIFEST,
     folder_in_place,
@@ -21,40 +21,19 @@ from neurodeploy.files import (
 )
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.interpret import interpret
-from neurodeploy.ir.nir_io import read_nir, to_nir, write_nir
+from neurodeploy.ir.nir_io import write_nir
 from neurodeploy.ir.nodes import Input
 from neurodeploy.passes.pipeline import Compilation, compile_graph
 from neurodeploy.passes.place import CoreLimits
 from neurodeploy.passes.quantize import accumulator_table
 from neurodeploy.sim.inputs import check_inputs
-from neurodeploy.targets.artifact import COMPILE, ENCODER, GOLDEN, NETWORK, Artifact, Runnable, find, is_artifact
+from neurodeploy.targets.artifact import COMPILE, ENCODER, GOLDEN, NETWORK, Artifact, Runnable, is_artifact
 from neurodeploy.targets.base import Target, load_target
+from neurodeploy.targets.check import core_limits
+from neurodeploy.targets.model import DEFAULT_TIMESTEPS, Model, load_model, with_timesteps
 
 #: Samples in the golden vectors.
 GOLDEN_SAMPLES = 32
-#: T where neither the model nor the samples nor the user says one.
-DEFAULT_TIMESTEPS = 8
-
-
-@dataclass(frozen=True)
-class Model:
-    """A network to compile: its float graph, and the data it is tried on.
-
-    Attributes:
-        graph: Lowered or read.
-        folder: Where ``export-<target>/`` goes by default.
-        x: ``(B, *shape)`` or ``(B, T, *shape)`` samples, or None.
-        y: Their labels, or None.
-        data: What the samples are, for the manifest.
-        source: Path -> sha256 of the files it came from.
-    """
-
-    graph: Graph
-    folder: Path
-    x: np.ndarray | None
-    y: np.ndarray | None
-    data: str
-    source: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -75,66 +54,6 @@ class Export:
         """``compile.json``."""
         assert self.artifact is not None
         return self.artifact.compile
-
-
-def load_model(
-    name: str | Path,
-    *,
-    data: str | None = None,
-    inputs: Path | None = None,
-    data_root: Path | None = None,
-) -> Model:
-    """A run (by path or by name under ``runs/``) or a ``.nir`` file, with the samples for golden vectors.
-
-    A run brings the test split of its own data set; ``data`` or ``inputs`` overrides it, and is what a foreign file
-    needs.
-    """
-    path = find(name)
-    if path.is_file():
-        if path.suffix != ".nir":
-            if path.suffix == ".net":
-                raise not_built("reading lava-dl .net files", where=str(path), fix="export the network as .nir")
-            raise UsageError(
-                "ND104", "not a model: neither a run nor a .nir file", where=str(path), fix="give a run or a .nir file"
-            )
-        graph = read_nir(path)
-        if graph.arithmetic == "loihi":
-            raise UsageError(
-                "ND117",
-                "this network is already compiled: its weights are the integers of a chip",
-                where=str(path),
-                fix="give the run or the float file that it was made from",
-            )
-        x, y, label = _samples(data, inputs, data_root)
-        return Model(graph, path.parent, x, y, label, {str(path): sha256(path)})
-    if is_artifact(path):
-        raise UsageError(
-            "ND117", "this is an artifact, already compiled", where=str(path), fix="give the run it was made from"
-        )
-    from neurodeploy.lowering import lower
-    from neurodeploy.training.checkpoint import MODEL, load_checkpoint
-
-    checkpoint = load_checkpoint(path)
-    x, y, label = _samples(data or (None if inputs else checkpoint.recipe.data.name), inputs, data_root)
-    return Model(lower(checkpoint), path, x, y, label, {str(path / MODEL): sha256(path / MODEL)})
-
-
-def _samples(
-    data: str | None, inputs: Path | None, root: Path | None
-) -> tuple[np.ndarray | None, np.ndarray | None, str]:
-    if data and inputs:
-        raise UsageError("ND100", "both --data and --input are given", where="--data, --input", fix="give one of them")
-    if inputs is not None:
-        from neurodeploy.sim.inputs import load_inputs
-
-        x, y = load_inputs(inputs)
-        return x, y, str(inputs)
-    if data is not None:
-        from neurodeploy.data import load
-
-        dataset = load(data, "test", root=root)
-        return dataset.x, dataset.y, f"{data} test"
-    return None, None, ""
 
 
 def export(
@@ -182,7 +101,8 @@ def export(
     loaded = load_model(model, data=data, inputs=inputs, data_root=data_root)
     folder = out if out is not None else loaded.folder / f"export-{target.name}"
     refuse_foreign_folder(folder, replaces=is_artifact)  # before the work; again when it is done
-    loaded, findings = _with_timesteps(loaded, timesteps)
+    loaded, findings = with_timesteps(loaded, timesteps)
+    findings = [*loaded.findings, *findings]
     compilation = compile_graph(loaded.graph, target.spec, core_limits(target), dump=dump_passes)
     error = first_error(compilation.findings)
     if error is not None:
@@ -194,7 +114,7 @@ def export(
         x, warning = _random_input(compilation)
         findings.append(warning)
     for finding in findings:
-        if finding.code in ("ND118", "ND119"):
+        if finding.code in ("ND118", "ND119", "ND123"):
             warn(finding.rule)
     checked = check_inputs(x, y, _entry(compilation), timesteps, compilation.graph.timesteps)
     accuracies = _accuracies(loaded, compilation, target, checked.x, checked.timesteps)
@@ -226,54 +146,6 @@ def export(
         )
         write_json(building / MANIFEST, manifest)
     return Export(Artifact(folder), _result(folder, compiled, files))
-
-
-def check(model: str | Path, target: str | Target, *, profile: str | None = None) -> dict[str, Any]:
-    """Whether a model fits a target: all findings, resources, chips, bottleneck (``result`` of ``check --json``)."""
-    target = load_target(target) if isinstance(target, str) else target
-    path = find(model)
-    graph = read_nir(path) if path.is_file() and path.suffix == ".nir" else load_model(model).graph
-    compilation = compile_graph(graph, target.spec, core_limits(target, profile), collect=True)
-    findings, placement = list(compilation.findings), compilation.placement
-    if first_error(findings) is None:
-        try:
-            to_nir(compilation.graph)
-        except UnsupportedError as error:  # what export would stop at when it writes network.nir
-            findings.append(Finding(error.code, "error", error.where, error.message, fix=error.fix))
-    return {
-        "fits": first_error(findings) is None,
-        "target": target.name,
-        "profile": profile or target.spec.profile,
-        "findings": [f.to_json() for f in findings],
-        "resources": placement.to_json() if placement else None,
-        "chips": placement.chips if placement else None,
-        "bottleneck": placement.bottleneck if placement else None,
-    }
-
-
-def core_limits(target: Target, profile: str | None = None) -> CoreLimits:
-    """Core limits from the target's hardware profile (or another one); unknown numbers are not checked."""
-    name = profile or target.spec.profile
-    bits = target.spec.quantize.weight_bits if target.spec.quantize else 32
-    if name is None:
-        return CoreLimits(name=target.name, weight_bits=bits)
-    from neurodeploy.config.profile import load_profile, profile_names
-
-    limits = load_profile(name).limits
-
-    def number(key: str, factor: int = 1) -> int | None:
-        quantity = getattr(limits, key)
-        known = quantity is not None and isinstance(quantity.value, (int, float))
-        return int(quantity.value * factor) if known else None
-
-    return CoreLimits(
-        name=f"{name} (hardware_profiles/{name}.toml)" if name in profile_names() else name,
-        neurons=number("neurons_per_core"),
-        synaptic_memory_bytes=number("synapse_mem_per_core_kB", 1024),
-        axons_in=number("fan_in_axons_per_core"),
-        cores=number("cores"),
-        weight_bits=bits,
-    )
 
 
 def golden_vectors(compilation: Compilation, x: np.ndarray, timesteps: int) -> dict[str, np.ndarray]:
@@ -329,31 +201,6 @@ def _entry(compilation: Compilation) -> Input:
     node = graph.nodes[graph.input]
     assert isinstance(node, Input)
     return node
-
-
-def _with_timesteps(loaded: Model, timesteps: int | None) -> tuple[Model, list[Finding]]:
-    """The model with a known T, on which the readout's proven range depends.
-
-    What was asked for, else what the samples have, else what the model says, else 8; a warning (ND118) where the
-    model says something else, or nothing does.
-    """
-    entry, says = loaded.graph.nodes[loaded.graph.input], loaded.graph.timesteps
-    assert isinstance(entry, Input)
-    if timesteps is not None and timesteps < 1:
-        raise UsageError("ND118", f"{timesteps} timesteps", where="--timesteps", fix="at least 1")
-    shape = np.shape(loaded.x) if loaded.x is not None else ()
-    if timesteps is None and shape[2:] == entry.shape and shape[1:] != entry.shape and 0 not in shape:
-        timesteps = int(shape[1])
-    findings = []
-    if timesteps is None and says is None:
-        timesteps = DEFAULT_TIMESTEPS
-        rule = f"nothing says the number of timesteps: the artifact is made for {timesteps}"
-        findings.append(Finding("ND118", "warning", "", rule, fix="pass --timesteps T"))
-    elif timesteps is not None and says is not None and timesteps != says:
-        rule = "the artifact is made for another number of timesteps than the model says"
-        fix = "no action if that is meant"
-        findings.append(Finding("ND118", "warning", "", rule, timesteps, says, "timesteps", fix))
-    return replace(loaded, graph=replace(loaded.graph, timesteps=timesteps or says)), findings
 
 
 def _random_input(compilation: Compilation) -> tuple[np.ndarray, Finding]:

@@ -30,6 +30,7 @@ class Comparison:
         prediction_differences: Samples whose class differs.
         largest_distance: Over the samples with differing spikes, the largest distance ``|u_pre − threshold|`` at the
             first difference: a flip far from the threshold is no rounding. None when nothing differs.
+        encoder_differences: Spikes of the host's encoder that differ, where the oracle runs it; None where not.
         equal: No spike, state or class differs, nor the output where the oracle computes the same arithmetic.
         skipped: The oracle did not run.
         why: Why it was skipped, or a remark.
@@ -42,6 +43,7 @@ class Comparison:
     output_max_difference: float | None = None
     prediction_differences: int = 0
     largest_distance: float | None = None
+    encoder_differences: int | None = None
     equal: bool = False
     skipped: bool = False
     why: str = ""

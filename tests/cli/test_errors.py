@@ -210,7 +210,7 @@ def test_text_error_goes_to_stderr_with_the_way_out(files: Path, capsys) -> None
 
 
 def test_a_bug_of_ours_is_exit_1_and_one_message(files: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("neurodeploy.targets.export.check", lambda *_, **__: {}["missing"])
+    monkeypatch.setattr("neurodeploy.targets.check.check", lambda *_, **__: {}["missing"])
     words = ["check", str(files / "chain.nir"), "--target", "nir"]
     monkeypatch.delenv("NEURODEPLOY_DEBUG", raising=False)
     assert run(words) == 1
@@ -226,7 +226,7 @@ def test_ctrl_c(files: Path, capsys, monkeypatch) -> None:
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("neurodeploy.targets.export.check", interrupted)
+    monkeypatch.setattr("neurodeploy.targets.check.check", interrupted)
     assert run(["check", str(files / "chain.nir"), "--target", "nir"]) == 130
     assert capsys.readouterr().err.strip() == "interrupted"
 

@@ -87,17 +87,19 @@ def test_a_skipped_oracle_is_said_loudly(files: Path, capsys) -> None:
 
 
 def test_nothing_verified_is_no_success(files: Path, call) -> None:
-    error = call(2, "verify", files / "artifact", "--with", "lava")
-    assert error["code"] == "ND122"
-    assert "run_lava.py" in error["message"]
+    result = call(2, "verify", files / "artifact", "--with", "lava")
+    assert result["lava"]["skipped"] is True
+    assert "run_lava.py" in result["lava"]["why"]
 
 
 def test_a_reader_that_refuses_the_network_is_a_failure(files: Path, call) -> None:
     """SpikingJelly takes no LIF whose leak and reset potentials differ."""
     pytest.importorskip("spikingjelly")
-    error = call(4, "verify", files / "foreign-artifact", "--with", "spikingjelly")
-    assert error["code"] == "ND403"
-    assert "spikingjelly" in error["message"]
+    result = call(4, "verify", files / "foreign-artifact", "--with", "spikingjelly", "--with", "engine")
+    assert not result["spikingjelly"]["equal"]
+    assert result["spikingjelly"]["samples"] == 0
+    assert result["spikingjelly"]["why"].startswith("ND403: spikingjelly could not run")
+    assert result["engine"]["equal"]  # the others still run
 
 
 @pytest.mark.parametrize("name", ["network.nir", "encoder.nir", "compile.json", "run_lava.py"])

@@ -33,7 +33,7 @@ def test_page_has_title_sections_and_an_example_of_its_own_code(code: str) -> No
     assert [line.removeprefix("## ") for line in rest if line.startswith("## ")] == SECTIONS
     parts = re.split(r"^## .*$", text, flags=re.MULTILINE)[1:]
     assert all(part.strip() for part in parts)
-    assert f"[{code}]" in parts[SECTIONS.index("Example")]
+    assert re.search(rf"\b{code}\b", parts[SECTIONS.index("Example")])
     assert text.count("```") % 2 == 0
 
 
