@@ -32,6 +32,29 @@ def taps(node: Conv2d, before: Shape, after: Shape, axis: int) -> np.ndarray:
     return table
 
 
+def packed_columns(node: Conv2d, before: Shape, after: Shape) -> tuple[np.ndarray, np.ndarray]:
+    """An order of kernel columns in which the taps of every input column, and their outputs, lie side by side.
+
+    With stride s, input column x is read by the columns ``kx ≡ x + padding (mod s)``; going down in kx goes up in the
+    output. So the columns are sorted by ``kx mod s``, descending within.
+
+    Returns:
+        The order ``(kW,)`` of kernel columns, and per input column ``(first weight, first output, length)`` in units
+        of numbers (columns x output channels), int64 ``(W, 3)``; length 0 where nothing reads the column.
+    """
+    stride, outputs = node.stride[1], node.weight.shape[0]
+    columns = np.arange(node.weight.shape[3])
+    order = np.concatenate([columns[columns % stride == phase][::-1] for phase in range(stride)])
+    place = {int(k): index for index, k in enumerate(order)}
+    runs = np.zeros((before[2], 3), np.int64)
+    for x, pairs in enumerate(taps(node, before, after, 1)):
+        valid = [(int(k), int(o)) for k, o in pairs if k >= 0]
+        if valid:
+            last_column, first_output = valid[-1]  # the largest kx reads the smallest output
+            runs[x] = place[last_column] * outputs, first_output * outputs, len(valid) * outputs
+    return order, runs
+
+
 def fan_out(node: Conv2d | Linear, before: Shape, after: Shape) -> tuple[np.ndarray, np.ndarray]:
     """Accumulates that one event at each input position triggers: all, and those with a nonzero weight.
 

@@ -33,7 +33,7 @@ from neurodeploy.ir.nodes import (
     SumPool2d,
 )
 from neurodeploy.sim import kernels
-from neurodeploy.sim.counts import Counter, fan_out, taps, touched
+from neurodeploy.sim.counts import Counter, fan_out, packed_columns, taps, touched
 from neurodeploy.sim.trace import LayerCounts
 
 _NOTHING: dict[type, np.ndarray] = {t: np.zeros((0, 0, 0), t) for t in (np.float32, np.float64, np.int32)}
@@ -241,17 +241,16 @@ def _prepare_synapse(engine: Engine, name: str, node: Conv2d | Linear) -> Step:
     silent = _silent_outputs(engine, name)
     out_shape = _last(after)
     if isinstance(node, Conv2d):
-        rows, cols = taps(node, before, after, 0), taps(node, before, after, 1)
-        group_in = node.weight.shape[1]
+        add_up = _convolution(node, before, after, weight, spikes)
+    else:
+        kernel = kernels.linear_spikes if spikes else kernels.linear_values
+        add_up = lambda flat, out: kernel(flat, weight, out)  # noqa: E731
 
     def step(tile: _Tile, x: np.ndarray) -> np.ndarray:
         flat = x.reshape(-1, *x.shape[2:])
         flat = flat if spikes else np.ascontiguousarray(flat.astype(dtype, copy=False))
         out = np.empty((flat.shape[0], *out_shape), dtype)
-        if isinstance(node, Conv2d):
-            (kernels.conv_spikes if spikes else kernels.conv_values)(flat, weight, rows, cols, group_in, out)
-        else:
-            (kernels.linear_spikes if spikes else kernels.linear_values)(flat, weight, out)
+        add_up(flat, out)
         counter = tile.counters[name]
         if kind.name == "real":
             counter.add("mac", np.int64(total * tile.samples))
@@ -276,6 +275,29 @@ def _prepare_synapse(engine: Engine, name: str, node: Conv2d | Linear) -> Step:
         return out.reshape(*x.shape[:2], *out_shape)
 
     return step
+
+
+def _convolution(
+    node: Conv2d, before: tuple[int, ...], after: tuple[int, ...], weight: np.ndarray, spikes: bool
+) -> Callable[[np.ndarray, np.ndarray], None]:
+    """``(input, out)`` -> nothing; ``out`` gets the weighted sums. The kernel is chosen by the geometry."""
+    rows = taps(node, before, after, 0)
+    if node.groups == 1 and node.dilation[1] == 1:
+        order, runs = packed_columns(node, before, after)
+        packed = np.ascontiguousarray(weight[:, :, order]).reshape(*weight.shape[:2], -1)
+        fast = kernels.conv_spikes_packed if spikes else kernels.conv_values_packed
+
+        def packed_sums(flat: np.ndarray, out: np.ndarray) -> None:
+            fast(flat, packed, rows, runs, out.reshape(*out.shape[:2], -1))
+
+        return packed_sums
+    kernel = kernels.conv_spikes if spikes else kernels.conv_values
+    cols, group_in = taps(node, before, after, 1), node.weight.shape[1]
+
+    def sums(flat: np.ndarray, out: np.ndarray) -> None:
+        kernel(flat, weight, rows, cols, group_in, out)
+
+    return sums
 
 
 def _silent_outputs(engine: Engine, name: str) -> bool:

@@ -39,8 +39,10 @@ def conv_spikes(s, weight, rows, cols, group_in, out):  # type: ignore[no-untype
                                 kx, ox = cols[x, i, 0], cols[x, i, 1]
                                 if kx < 0:
                                     break
+                                # Views: the compiler vectorizes additions whose indices it knows not to be negative.
+                                total, row = out[n, oy, ox, first : first + width], weight[c, ky, kx]
                                 for o in range(width):
-                                    out[n, oy, ox, first + o] += weight[c, ky, kx, o]
+                                    total[o] += row[o]
 
 
 @njit(**_OPTIONS)
@@ -63,31 +65,80 @@ def conv_values(v, weight, rows, cols, group_in, out):  # type: ignore[no-untype
                                 kx, ox = cols[x, i, 0], cols[x, i, 1]
                                 if kx < 0:
                                     break
+                                total, row = out[n, oy, ox, first : first + width], weight[c, ky, kx]
                                 for o in range(width):
-                                    out[n, oy, ox, first + o] += weight[c, ky, kx, o] * value
+                                    total[o] += row[o] * value
+
+
+@njit(**_OPTIONS)
+def conv_spikes_packed(s, weight, rows, runs, out):  # type: ignore[no-untyped-def]
+    """:func:`conv_spikes` for one group and no dilation along x: all taps of a kernel row in one contiguous addition.
+
+    ``weight`` is ``(C, kH, kW·O)``, kernel columns as :func:`neurodeploy.sim.counts.packed_columns` orders them;
+    ``runs[x]`` is ``(first weight, first output, length)`` in units of numbers; ``out`` is ``(N, OH, OW·O)``. Every
+    output still gets one tap per spike, in the order of spikes: the sums are those of :func:`conv_spikes`, bit for bit.
+    """
+    for n in range(s.shape[0]):
+        out[n] = 0
+        for y in range(s.shape[1]):
+            for x in range(s.shape[2]):
+                first, place, length = runs[x, 0], runs[x, 1], runs[x, 2]
+                for c in range(s.shape[3]):
+                    if s[n, y, x, c]:
+                        for j in range(rows.shape[1]):
+                            ky, oy = rows[y, j, 0], rows[y, j, 1]
+                            if ky < 0:
+                                break
+                            total, row = out[n, oy, place : place + length], weight[c, ky, first : first + length]
+                            for i in range(length):
+                                total[i] += row[i]
+
+
+@njit(**_OPTIONS)
+def conv_values_packed(v, weight, rows, runs, out):  # type: ignore[no-untyped-def]
+    """:func:`conv_spikes_packed` for graded or real values."""
+    for n in range(v.shape[0]):
+        out[n] = 0
+        for y in range(v.shape[1]):
+            for x in range(v.shape[2]):
+                first, place, length = runs[x, 0], runs[x, 1], runs[x, 2]
+                for c in range(v.shape[3]):
+                    value = v[n, y, x, c]
+                    if value != 0:
+                        for j in range(rows.shape[1]):
+                            ky, oy = rows[y, j, 0], rows[y, j, 1]
+                            if ky < 0:
+                                break
+                            total, row = out[n, oy, place : place + length], weight[c, ky, first : first + length]
+                            for i in range(length):
+                                total[i] += row[i] * value
 
 
 @njit(**_OPTIONS)
 def linear_spikes(s, weight, out):  # type: ignore[no-untyped-def]
     """``out[n] += weight[i]`` for every spike; ``s`` ``(N, I)``, ``weight`` ``(I, O)``, ``out`` ``(N, O)``."""
     for n in range(s.shape[0]):
-        out[n] = 0
+        total = out[n]
+        total[:] = 0
         for i in range(s.shape[1]):
             if s[n, i]:
-                for o in range(weight.shape[1]):
-                    out[n, o] += weight[i, o]
+                row = weight[i]
+                for o in range(row.shape[0]):
+                    total[o] += row[o]
 
 
 @njit(**_OPTIONS)
 def linear_values(v, weight, out):  # type: ignore[no-untyped-def]
     """:func:`linear_spikes` for graded or real values."""
     for n in range(v.shape[0]):
-        out[n] = 0
+        total = out[n]
+        total[:] = 0
         for i in range(v.shape[1]):
             value = v[n, i]
             if value != 0:
-                for o in range(weight.shape[1]):
-                    out[n, o] += weight[i, o] * value
+                row = weight[i]
+                for o in range(row.shape[0]):
+                    total[o] += row[o] * value
 
 
 @njit(**_OPTIONS)
