@@ -36,8 +36,8 @@ def report(
         UsageError: ND101, ND103, ND112, or ND113 for runs that cannot be compared.
     """
     from neurodeploy.config.profile import load_profile
+    from neurodeploy.reporting.build import build
     from neurodeploy.reporting.collect import collect
-    from neurodeploy.reporting.model import build
 
     for profile in profiles:  # a wrong profile is said before minutes of export and simulation
         load_profile(profile)

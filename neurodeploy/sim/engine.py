@@ -34,6 +34,7 @@ from neurodeploy.ir.nodes import (
 )
 from neurodeploy.sim import kernels
 from neurodeploy.sim.counts import Counter, fan_out, packed_columns, taps, touched
+from neurodeploy.sim.layout import channels_first, channels_last, last_array, last_shape, to_first
 from neurodeploy.sim.trace import LayerCounts
 
 _NOTHING: dict[type, np.ndarray] = {t: np.zeros((0, 0, 0), t) for t in (np.float32, np.float64, np.int32)}
@@ -172,7 +173,7 @@ class Engine:
         tile = _Tile(x.shape[0], timesteps, keep_spikes, keep_membrane, self._counters(timesteps))
         for name, step in self._steps.items():
             if isinstance(self.graph.nodes[name], Input):
-                tile.values[name] = _channels_last(np.moveaxis(x, 1, 0))
+                tile.values[name] = channels_last(np.moveaxis(x, 1, 0))
                 continue
             sources = self.graph.sources(name)
             incoming = tile.values[sources[0]]
@@ -188,7 +189,7 @@ class Engine:
         if isinstance(self._read_by_output(), LIF):
             output = output.astype(np.uint8)
         full = np.broadcast_to(output, (timesteps, *output.shape[1:]))
-        return Kept(_channels_first(full), tile.spikes, tile.membrane), tile.counters
+        return Kept(channels_first(full), tile.spikes, tile.membrane), tile.counters
 
     def _read_by_output(self) -> Node:
         return self.graph.nodes[self.graph.sources(self.graph.output)[0]]
@@ -225,7 +226,7 @@ def _prepare(engine: Engine, name: str, node: Node) -> Step:
     if isinstance(node, SumPool2d):
         return lambda tile, x: _pool(node, x, engine.dtype)
     if isinstance(node, Flatten):
-        return lambda tile, x: np.ascontiguousarray(_to_first(x)).reshape(*x.shape[:2], -1)
+        return lambda tile, x: np.ascontiguousarray(to_first(x)).reshape(*x.shape[:2], -1)
     return lambda tile, x: x
 
 
@@ -239,7 +240,7 @@ def _prepare_synapse(engine: Engine, name: str, node: Conv2d | Linear) -> Step:
     weight = _weights(node, engine.arithmetic)
     bias = None if engine.arithmetic == "loihi" else node.bias.astype(dtype)
     silent = _silent_outputs(engine, name)
-    out_shape = _last(after)
+    out_shape = last_shape(after)
     if isinstance(node, Conv2d):
         add_up = _convolution(node, before, after, weight, spikes)
     else:
@@ -322,7 +323,7 @@ def _prepare_neuron(engine: Engine, name: str, node: LIF | Integrator) -> Step:
         constant = sum(graph.nodes[s].bias.astype(np.float64) for s in graph.sources(name))  # type: ignore[attr-defined]
         driven = np.asarray(constant != 0.0)
         if isinstance(node, LIF):
-            driven = driven | (_last_array(node.offset, node.shape) != 0.0)
+            driven = driven | (last_array(node.offset, node.shape) != 0.0)
     spread = [(_reaching(graph, synapse), cores) for synapse, cores in engine._destinations(name) or []]
     size = int(np.prod(node.shape))
 
@@ -345,9 +346,9 @@ def _prepare_neuron(engine: Engine, name: str, node: LIF | Integrator) -> Step:
             for reaching, destination_cores in spread:
                 counter.add("messages", per_neuron @ reaching * destination_cores)
             if tile.keep_spikes:
-                tile.spikes[name] = _channels_first(fired.reshape(full.shape))
+                tile.spikes[name] = channels_first(fired.reshape(full.shape))
         if tile.keep_membrane:
-            tile.membrane[name] = _channels_first(membrane.reshape(full.shape))
+            tile.membrane[name] = channels_first(membrane.reshape(full.shape))
         return out.reshape(full.shape)
 
     return step
@@ -377,7 +378,7 @@ def _float_neuron(engine: Engine, node: LIF | Integrator) -> NeuronRun:
 
         return integrate
     numbers = [
-        _last_array(getattr(node, key), node.shape).astype(dtype).reshape(-1)
+        last_array(getattr(node, key), node.shape).astype(dtype).reshape(-1)
         for key in ("decay", "gain", "offset", "threshold", "v_reset")
     ]
 
@@ -393,7 +394,7 @@ def _float_neuron(engine: Engine, node: LIF | Integrator) -> NeuronRun:
 def _integer_neuron(engine: Engine, name: str, node: LIF | Integrator) -> NeuronRun:
     """The same on the integer machine; an integrator's value is its state."""
     bias = neuron_bias(engine.graph, name)
-    per_neuron = np.ascontiguousarray(np.broadcast_to(bias, _last(node.shape))).reshape(-1)
+    per_neuron = np.ascontiguousarray(np.broadcast_to(bias, last_shape(node.shape))).reshape(-1)
     factor, threshold = DECAY_UNITY - voltage_decay(node), threshold_mantissa(node) << SHIFT
     reads_state = isinstance(node, Integrator)
 
@@ -430,32 +431,6 @@ def _pool(node: SumPool2d, x: np.ndarray, dtype: Any) -> np.ndarray:
         for kx in range(kw):
             total += x[:, :, ky : ky + sh * (oh - 1) + 1 : sh, kx : kx + sw * (ow - 1) + 1 : sw]
     return total / dtype(kh * kw) if isinstance(node, AvgPool2d) else total
-
-
-def _last(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """``(C, H, W)`` as ``(H, W, C)``."""
-    return (*shape[1:], shape[0]) if len(shape) == 3 else shape
-
-
-def _last_array(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A neuron parameter, full size, channels last."""
-    full = np.broadcast_to(array, shape)
-    return np.ascontiguousarray(np.moveaxis(full, 0, -1) if len(shape) == 3 else full)
-
-
-def _channels_last(x: np.ndarray) -> np.ndarray:
-    """``(T, B, C, H, W)`` as ``(T, B, H, W, C)``."""
-    return np.ascontiguousarray(np.moveaxis(x, 2, -1) if x.ndim == 5 else x)
-
-
-def _to_first(x: np.ndarray) -> np.ndarray:
-    """``(T, B, H, W, C)`` as ``(T, B, C, H, W)``."""
-    return np.moveaxis(x, -1, 2) if x.ndim == 5 else x
-
-
-def _channels_first(x: np.ndarray) -> np.ndarray:
-    """``(T, B, H, W, C)`` as ``(B, T, C, H, W)``."""
-    return np.ascontiguousarray(np.moveaxis(_to_first(x), 0, 1))
 
 
 def _in_order(one: Callable[[int], object], starts: range, threads: int) -> Iterator[tuple[Kept, dict[str, Counter]]]:

@@ -12,7 +12,8 @@ from fake_runs import LAYERS, SAMPLES, T, make_group, make_run
 from pydantic import TypeAdapter
 
 from neurodeploy.reporting import report
-from neurodeploy.reporting.model import Report, report_schema, short_labels
+from neurodeploy.reporting.build import short_labels
+from neurodeploy.reporting.model import Report, report_schema
 from neurodeploy.reporting.text import report_text
 
 
