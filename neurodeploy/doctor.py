@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neurodeploy.diagnostics import UsageError
-from neurodeploy.manifest import PACKAGES, git_commit, version
+from neurodeploy.manifest import PACKAGES, neurodeploy_commit, version
 from neurodeploy.verification.lava import find_lava_python
 
 #: Peers that verification can replay in.
@@ -32,7 +32,7 @@ def examine() -> dict[str, Any]:
         notes.append(f"NEURODEPLOY_DATA is {data}, which is no folder")
     return {
         "neurodeploy": version("neurodeploy"),
-        "commit": git_commit(),
+        "commit": neurodeploy_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),

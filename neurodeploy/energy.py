@@ -109,7 +109,11 @@ class Unpriced:
 
 @dataclass(frozen=True)
 class Static:
-    """Static energy per inference: in real time, and at the fastest timestep seen (None where not published)."""
+    """Static energy per inference: in real time, and at the fastest timestep seen (None where not published).
+
+    ``chips_from``: the target whose placement gave the chips, and the cores between which messages were counted;
+    ``given`` by the caller; or ``assumed``.
+    """
 
     real_time: Amount
     real_time_s: float
@@ -117,6 +121,7 @@ class Static:
     fastest_s: float | None
     chips: int
     chips_assumed: bool
+    chips_from: str
 
 
 @dataclass(frozen=True)
@@ -206,6 +211,7 @@ def estimate(
     samples: int,
     timesteps: int,
     chips: int | None = None,
+    chips_from: str = "given",
     host_layers: Sequence[Layer] = (),
     allow_proxy: bool = False,
 ) -> Estimate:
@@ -218,6 +224,7 @@ def estimate(
         samples: Inferences that the counts cover.
         timesteps: Timesteps T of one inference; static energy lasts ``T · dt``.
         chips: Chips that the network takes; unknown counts as 1, and that is said.
+        chips_from: Target whose placement says so, which need not be the profile's chip.
         host_layers: Counts of the host's part.
         allow_proxy: Let the profile's ``[proxy]`` chip stand in for unknown prices; labeled as an estimate.
     """
@@ -250,7 +257,7 @@ def estimate(
             terms.append(Term(name, key, count, _times(tag, count)))
 
     dynamic = sum((term.energy for term in terms), ZERO)
-    static, static_tag, static_note = _static(profile, timesteps, chips)
+    static, static_tag, static_note = _static(profile, timesteps, chips, chips_from)
     if static_tag is not None:
         used["static"] = static_tag
     lower = bool(unpriced) or dynamic.high_pj is None
@@ -365,7 +372,9 @@ def _why(shop: _Prices, key: str, count_key: str, tag: PriceTag | None, count: f
     return "; ".join(reasons)
 
 
-def _static(profile: Profile, timesteps: int, chips: int | None) -> tuple[Static | None, PriceTag | None, str]:
+def _static(
+    profile: Profile, timesteps: int, chips: int | None, chips_from: str
+) -> tuple[Static | None, PriceTag | None, str]:
     if profile.energy.scope == "all_in":
         return None, None, "inside sop (scope all_in)"
     power, step = profile.power.static_chip_mW, profile.chip.timestep_s
@@ -403,6 +412,7 @@ def _static(profile: Profile, timesteps: int, chips: int | None) -> tuple[Static
         fastest_s=fastest if has_fastest else None,
         chips=count,
         chips_assumed=chips is None,
+        chips_from="assumed" if chips is None else chips_from,
     )
     note = "chips unknown: 1 assumed" if chips is None else f"{count} chip" + ("s" if count != 1 else "")
     return static, tag, note

@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.diagnostics import UsageError
+from neurodeploy.diagnostics import UsageError, nearest
 
 #: An artifact or run folder is recognized by this file.
 MANIFEST = "manifest.json"
+#: Where runs go, and where a bare name is looked up.
+RUNS = Path("runs")
 
 
 def sha256(path: Path) -> str:
@@ -166,3 +168,24 @@ def refuse_file_on_the_way(path: Path) -> None:
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
         raise UsageError("ND110", f"{above} is a file, not a folder", where=str(path), fix="choose another place")
+
+
+def find_in_runs(name: str | Path, *, what: str = "model") -> Path:
+    """A path as it is; a bare name is ``runs/<name>`` (a recipe's slash reads as a dash).
+
+    Raises:
+        UsageError: Neither exists (ND101), with the nearest runs.
+    """
+    text = str(name)
+    path = Path(text).expanduser()
+    if path.exists():
+        return path
+    if not text.startswith((".", "/", "~")) and path.suffix not in (".nir", ".net", ".onnx", ".npz", ".toml"):
+        places = (RUNS / text, RUNS / text.replace("/", "-"))
+        for place in places:
+            if place.exists():
+                return place
+        known = [p.name for p in RUNS.iterdir() if p.is_dir()] if RUNS.is_dir() else []
+        fix = nearest(text, known) if known else f"give a path; there are no runs under {RUNS}/ here"
+        raise UsageError("ND101", f"no such {what}: {text}", where=f"neither {text} nor {places[1]} exists", fix=fix)
+    raise UsageError("ND103", f"no such file or folder: {text}", where=text, fix="check the path")

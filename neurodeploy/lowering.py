@@ -8,6 +8,7 @@ written once: a residual ``a + b`` becomes two edges into the node that reads it
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ def lower_module(model: torch.nn.Module, shape: tuple[int, ...], timesteps: int)
     edges: list[Edge] = []
     carries: dict[fx.Node, tuple[str, ...]] = {}  # a traced value is the sum of these nodes' outputs
     shapes: dict[str, ir.Shape] = {}
+    calls: Counter[object] = Counter()
 
     def add(name: str, node: ir.Node, sources: tuple[str, ...]) -> tuple[str, ...]:
         nodes[name] = node
@@ -71,7 +73,11 @@ def lower_module(model: torch.nn.Module, shape: tuple[int, ...], timesteps: int)
             if isinstance(module, layers.Repeat):
                 carries[value] = sources  # every step sees the same value: no node
                 continue
-            name = str(value.target).replace(".", "_")
+            calls[value.target] += 1
+            # A module that is called again stands for another place in the graph, with the same parameters: our
+            # neurons start every forward from zero, so a shared LIF is two populations.
+            again = f"_{calls[value.target]}" if calls[value.target] > 1 else ""
+            name = str(value.target).replace(".", "_") + again
             carries[value] = add(name, _lowered(module, name, shapes[sources[0]]), sources)
         else:
             operation = getattr(value.target, "__name__", value.target)

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 SCHEMA = "neurodeploy.manifest/1"
@@ -30,7 +31,9 @@ PACKAGES = (
 
 
 def collect(command: str, **extra: Any) -> dict[str, Any]:
-    """Versions, platform, git commit, time and arguments, with what the caller adds.
+    """Versions, platform, git commits, time and arguments, with what the caller adds.
+
+    ``git`` is the commit of the folder that the command ran in, the user's project; ``neurodeploy_commit`` is ours.
 
     Args:
         command: The command that makes the thing, ``train`` or ``export``.
@@ -40,6 +43,7 @@ def collect(command: str, **extra: Any) -> dict[str, Any]:
         "schema": SCHEMA,
         "command": command,
         "neurodeploy": version("neurodeploy"),
+        "neurodeploy_commit": neurodeploy_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: found for name in PACKAGES if (found := version(name)) is not None},
@@ -66,9 +70,22 @@ def git_commit() -> dict[str, Any] | None:
     return {"commit": commit, "modified": bool(_git("status", "--porcelain", "--untracked-files=no"))}
 
 
-def _git(*arguments: str) -> str | None:
+def neurodeploy_commit() -> str | None:
+    """Commit of the checkout that this package lies in, ``-dirty`` where tracked files differ from it.
+
+    None when it was installed from a wheel, also where the environment lies in someone else's checkout: this file is
+    then not one of its tracked files.
+    """
+    here = Path(__file__)
+    if _git("ls-files", "--error-unmatch", here.name, folder=here.parent) is None:
+        return None
+    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*", folder=here.parent)
+
+
+def _git(*arguments: str, folder: Path | None = None) -> str | None:
+    command = ["git", *arguments]
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

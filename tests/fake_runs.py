@@ -89,16 +89,21 @@ def fake_export(run: Path, target: str, data_root: Any) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "network.nir").write_bytes(b"graph of " + (run / "model.safetensors").read_bytes())
     (folder / "encoder.nir").write_bytes(b"encoder")
-    source = {"model.safetensors": sha256(run / "model.safetensors")}
-    (folder / "manifest.json").write_text(json.dumps({"source": source}))
     compiled = {
-        "passes": [], "findings": [], "chips": 1,
+        "passes": [], "findings": [], "chips": 1, "timesteps": T,
         "resources": {
             "nodes": {},
             "total": {"neurons": 778, "synapses": 213_000, "synaptic_memory_bytes": 58_112, "cores": 5},
         },
     }  # fmt: skip
     (folder / "compile.json").write_text(json.dumps(compiled))
+    sign_export(folder, {"model.safetensors": sha256(run / "model.safetensors")})
+
+
+def sign_export(folder: Path, source: dict[str, str]) -> None:
+    """The manifest of an artifact as it is now."""
+    files = {name: sha256(folder / name) for name in ("network.nir", "encoder.nir", "compile.json")}
+    (folder / "manifest.json").write_text(json.dumps({"source": source, "files": files}))
 
 
 def fake_trace(artifact: Path, samples: int, labels: np.ndarray | None) -> Trace:

@@ -97,6 +97,8 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in ("torch", "torchvision"):
+            return _fail(command, _without_torch(command, str(error.name)), as_json)
         if os.environ.get("NEURODEPLOY_DEBUG"):
             traceback.print_exc()
         frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -107,6 +109,15 @@ def run(arguments: list[str]) -> int:
             fix="this is our bug: set NEURODEPLOY_DEBUG=1, run it again and report it with `neurodeploy doctor`",
         )
         return _fail(command, bug, as_json)
+
+
+def _without_torch(command: str, name: str) -> UsageError:
+    return UsageError(
+        "ND124",
+        f"this command needs {name}, which is not installed in this Python",
+        where=command,
+        fix="pip install neurodeploy here, or work from an artifact: simulate, verify and report need no torch",
+    )
 
 
 def _fail(command: str, error: NeurodeployError, as_json: bool) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from neurodeploy.cli.options import data_root_option, file_option
+from neurodeploy.cli.options import data_root_option, file_option, foreign_options
 from neurodeploy.cli.output import emit, notice, output_options
 
 
@@ -25,6 +25,7 @@ from neurodeploy.cli.output import emit, notice, output_options
 @click.option("--data", help="Data set for golden vectors and accuracies.  [default: the run's own, test split]")
 @file_option("--input", "inputs", help="An .npz with x (and y) instead of a data set.")
 @click.option("--timesteps", type=int, help="T of the artifact.  [default: that of the samples, else the model's]")
+@foreign_options
 @data_root_option
 @click.option("--dry-run", is_flag=True, help="Compile and say what would be written, write nothing.")
 @click.option("--dump-passes", is_flag=True, help="Also write the graph after each pass, under passes/.")
@@ -38,6 +39,8 @@ def command(
     data: str | None,
     inputs: Path | None,
     timesteps: int | None,
+    input_kind: str | None,
+    dt: float | None,
     data_root: Path | None,
     dry_run: bool,
     dump_passes: bool,
@@ -49,6 +52,7 @@ def command(
     Example: neurodeploy export digits/conv-rmp --target loihi2
     """
     from neurodeploy.cli.render import export_text
+    from neurodeploy.ir.nir_io import ReadOptions
     from neurodeploy.targets.export import export
 
     done = export(
@@ -58,6 +62,7 @@ def command(
         data_root=data_root,
         data=data,
         inputs=inputs,
+        options=ReadOptions(dt=dt, input_kind=input_kind),
         timesteps=timesteps,
         exact=exact,
         fold=fold,

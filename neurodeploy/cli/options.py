@@ -24,6 +24,16 @@ def file_option(*names: str, **settings: Any) -> Callable[[Callable[..., Any]], 
     return click.option(*names, type=click.Path(path_type=Path), **settings)
 
 
+def foreign_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--input-kind`` and ``--dt``: what a foreign ``.nir`` file leaves open when it is compiled."""
+    function = click.option("--dt", type=float, help="Seconds per step of a foreign file.  [default: 1e-4]")(function)
+    return click.option(
+        "--input-kind",
+        type=click.Choice(["binary", "integer", "real"]),
+        help="What enters a foreign file's first layer: spikes need no encoder.  [default: as the file says; real]",
+    )(function)
+
+
 def refuse_existing_folder(path: Path | None, option: str) -> None:
     """A file to write must not be a folder (ND100), nor lie behind a file (ND110): said before the work, not after."""
     from neurodeploy.diagnostics import UsageError

@@ -16,7 +16,7 @@ def check_text(result: dict[str, Any]) -> str:
         parts.append(_resources(result["resources"]))
     parts.extend(_chips(result))
     if result["unchecked"]:
-        parts.append(f"unchecked {', '.join(result['unchecked'])}: {result['profile']} has no published number")
+        parts.append(f"unchecked {', '.join(result['unchecked'])} (unknown in {result['profile']}, or not modeled)")
     if result["findings"]:
         parts.append(findings_text(result["findings"]))
     return "\n".join(parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from collections.abc import Callable
@@ -119,18 +118,16 @@ def refuse_mixture(out: Path, *, several: bool) -> None:
 
 def result(folder: Path) -> dict[str, Any]:
     """The keys of the contract, from the files of a finished run."""
-    from neurodeploy.files import read_json
-    from neurodeploy.training.checkpoint import EVALUATION, METRICS
+    from neurodeploy.training.run_files import read_evaluation, read_metrics
 
-    evaluation = read_json(folder / EVALUATION, what="the run's evaluation")
-    lines = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
+    evaluation, epochs = read_evaluation(folder), read_metrics(folder)
     return {
         "run": str(folder),
-        "epochs": len(lines),
-        "accuracy": evaluation["accuracy"],
-        "quantization_error": evaluation["quantization_error"],
-        "firing_rate": evaluation["firing_rate"],
-        "seconds": round(sum(line["seconds"] for line in lines), 3),
+        "epochs": len(epochs),
+        "accuracy": evaluation.accuracy,
+        "quantization_error": evaluation.quantization_error,
+        "firing_rate": evaluation.firing_rate,
+        "seconds": round(sum(epoch.seconds for epoch in epochs), 3),
     }
 
 

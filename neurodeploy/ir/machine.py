@@ -28,6 +28,9 @@ SHIFT = 6
 THRESHOLD_LIMIT = 2**17 - 1
 BIAS_LIMIT = 2**12 - 1
 STATE_LIMIT = 2**23 - 1
+STATE_BITS = 24
+#: The same in weight units, rounded down: |v| < 2^17.
+STATE_UNITS = 2**17 - 1
 WRAP = 2**24
 READOUT_THRESHOLD = THRESHOLD_LIMIT
 

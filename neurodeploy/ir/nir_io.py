@@ -362,7 +362,7 @@ class _Reader:
         shape = np.atleast_1d(next(iter(node.input_type.values())))
         start, end = int(node.start_dim), int(node.end_dim)
         # Shapes have no batch axis in NIR, but several writers count one and mean "everything" by start_dim = 1.
-        if (start % len(shape) not in (0, 1)) or end % len(shape) != len(shape) - 1:
+        if (start != 1 and start % len(shape) != 0) or end % len(shape) != len(shape) - 1:
             raise UnsupportedError(
                 "ND201", f"flattens only axes {start}…{end} of {shape.tolist()}", where=name, fix="flatten all axes"
             )
@@ -376,9 +376,12 @@ class _Reader:
         v_reset = np.zeros(shape) if node.v_reset is None else np.asarray(node.v_reset)
         threshold = np.asarray(node.v_threshold)
         if type(node).__name__ == "IF":
-            return LIF(
-                shape, np.asarray(1.0), threshold, gain=np.asarray(node.r) * self.dt, v_reset=v_reset, compare="gt"
-            )
+            gain = np.asarray(node.r) * self.dt
+            if "decay" not in notes:
+                return LIF(shape, np.asarray(1.0), threshold, gain=gain, v_reset=v_reset, compare="gt")
+            said = {key: str(notes[key]) for key in ("compare", "reset")}
+            threshold, v_reset = np.asarray(notes["threshold"]), np.asarray(notes["v_reset"])
+            return LIF(shape, np.asarray(1.0), threshold, gain=gain, v_reset=v_reset, **said)  # type: ignore[arg-type]
         tau = np.asarray(node.tau, np.float64)
         if not np.all(tau > 0):
             bad = float(tau[~(tau > 0)].flat[0])
@@ -391,14 +394,27 @@ class _Reader:
                 where=name,
                 fix=f"pass --dt {float(np.min(tau)) / 4:g} or smaller; the file may count time in other units",
             )
+        if "decay" not in notes:
+            return LIF(
+                shape,
+                1.0 - rate,
+                threshold,
+                gain=np.asarray(node.r) * rate,
+                offset=np.asarray(node.v_leak) * rate,
+                v_reset=v_reset,
+                compare="gt",
+            )
+        # Our own file at another dt: only what depends on dt changes. The file's membrane is `unit` times ours.
+        unit = 1.0 - np.asarray(notes["decay"]) if np.all(np.asarray(notes["gain"]) == 1.0) else np.asarray(1.0)
         return LIF(
             shape,
             1.0 - rate,
-            threshold,
-            gain=np.asarray(node.r) * rate,
-            offset=np.asarray(node.v_leak) * rate,
-            v_reset=v_reset,
-            compare="gt",
+            np.asarray(notes["threshold"]),
+            gain=np.asarray(node.r) * rate / unit,
+            offset=np.asarray(node.v_leak) * rate / unit,
+            v_reset=np.asarray(notes["v_reset"]),
+            compare=str(notes["compare"]),  # type: ignore[arg-type]
+            reset=str(notes["reset"]),  # type: ignore[arg-type]
         )
 
 

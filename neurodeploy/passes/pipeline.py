@@ -20,6 +20,7 @@ from neurodeploy.passes import place as places
 from neurodeploy.passes import purity as pure
 from neurodeploy.passes import quantize as quant
 from neurodeploy.passes import round_weights as rounding
+from neurodeploy.passes import unit_gain as gains
 from neurodeploy.passes.place import CoreLimits, Placement
 
 
@@ -100,6 +101,10 @@ def _round_weights(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> 
     return replace(state, graph=rounding.round_weights(state.graph))
 
 
+def _unit_gain(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> Compilation:
+    return replace(state, graph=gains.unit_gain(state.graph))
+
+
 def _partition(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> Compilation:
     encoder, chip = parts.partition(state.graph)
     return replace(state, graph=chip, encoder=None if encoder is None else rounding.round_weights(encoder))
@@ -133,6 +138,7 @@ PASSES: dict[str, Pass] = {
         (no_norms,),
         (no_averages,),
     ),
+    "unit_gain": Pass("membranes in units of their gain, offsets into biases", _unit_gain),
     "partition": Pass("split off the host encoder", _partition, (no_norms,)),
     "purity": Pass("prove that only binary spikes reach synapses", _purity),
     "quantize": Pass(

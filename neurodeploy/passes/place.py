@@ -5,7 +5,8 @@ convolution's kernels once, at ``weight_bits``) and one input axon per source ne
 tightest limit allows, so the number of cores is the smallest for this cut.
 
 Pre: quantized (the weights are what will be stored). Post: every population has its cores, or a finding says which
-limit stops it: ND202 neurons of one channel, ND203 synaptic memory of one channel, ND204 input axons.
+limit stops it: ND202 neurons of one channel, ND203 synaptic memory of one channel, ND204 input axons, ND224 fan-in,
+ND225 bits.
 This is our model of the chip, not the vendor's compiler; compile.json says so.
 """
 
@@ -31,7 +32,12 @@ class CoreLimits:
         synaptic_memory_bytes: Bytes for weights per core.
         axons_in: Input axons per core.
         cores: Cores per chip.
-        weight_bits: Stored bits per weight.
+        fan_in: Synapses per neuron.
+        synapses: Synapses per chip.
+        weight_bits: Bits per weight that the chip stores.
+        state_bits: Bits of a membrane.
+        needed_weight_bits: Bits per weight of the compiled network.
+        needed_state_bits: Bits of its membranes, None for a float network.
     """
 
     name: str
@@ -39,7 +45,12 @@ class CoreLimits:
     synaptic_memory_bytes: int | None = None
     axons_in: int | None = None
     cores: int | None = None
-    weight_bits: int = 8
+    fan_in: int | None = None
+    synapses: int | None = None
+    weight_bits: int | None = None
+    state_bits: int | None = None
+    needed_weight_bits: int = 8
+    needed_state_bits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,10 @@ def place(graph: Graph, limits: CoreLimits) -> Placement:
         key: None if any(row[key] is None for row in rows.values()) else sum(row[key] for row in rows.values())
         for key in ("neurons", "synapses", "synaptic_memory_bytes", "axons_in", "axons_out", "cores")
     }
+    findings.extend(_number_findings(limits))
     chips = None if total["cores"] is None or limits.cores is None else -(-total["cores"] // limits.cores)
+    if chips is not None and limits.synapses is not None:
+        chips = max(chips, -(-total["synapses"] // limits.synapses))
     bottleneck = None
     placed = {name: row for name, row in rows.items() if row["cores"]}
     if placed:
@@ -101,21 +115,48 @@ def unchecked_limits(limits: CoreLimits) -> list[str]:
         "synaptic memory per core": limits.synaptic_memory_bytes,
         "input axons per core": limits.axons_in,
         "cores per chip": limits.cores,
+        "fan-in per neuron": limits.fan_in,
+        "synapses per chip": limits.synapses,
+        "bits per weight": limits.weight_bits,
+        "bits per membrane": limits.state_bits,
     }
     return [name for name, value in known.items() if value is None]
+
+
+def _number_findings(limits: CoreLimits) -> list[Finding]:
+    """ND225: weights or membranes that need more bits than the chip has."""
+    pairs = [
+        ("weights", limits.needed_weight_bits, limits.weight_bits),
+        ("membranes", limits.needed_state_bits, limits.state_bits),
+    ]
+    return [
+        Finding(
+            "ND225",
+            "error",
+            "",
+            f"the {what} of this target need more bits than {limits.name} has",
+            needed,
+            available,
+            "bits",
+            "choose a target that is made for this chip",
+        )
+        for what, needed, available in pairs
+        if needed is not None and available is not None and needed > available
+    ]
 
 
 def _population(graph: Graph, name: str, limits: CoreLimits) -> tuple[dict[str, Any], list[Finding]]:
     shape = graph.shapes[name]
     channels, plane = shape[0], int(np.prod(shape[1:], dtype=np.int64))
-    weights = synapses = axons = 0
+    weights = synapses = axons = fan_in = 0
     for source in graph.sources(name):
         node = graph.nodes[source]
         if isinstance(node, SYNAPSES):
             weights += node.weight.size
+            fan_in += int(np.prod(node.weight.shape[1:]))
             synapses += synapse_count(node, graph.input_shape(source), graph.shapes[source])
             axons += int(np.prod(graph.input_shape(source), dtype=np.int64))
-    memory_bits = weights * limits.weight_bits
+    memory_bits = weights * limits.needed_weight_bits
     row: dict[str, Any] = {
         "neurons": channels * plane,
         "synapses": synapses,
@@ -140,6 +181,10 @@ def _population(graph: Graph, name: str, limits: CoreLimits) -> tuple[dict[str, 
         fix = "pool or stride before this layer, or use fewer channels; inputs are not split across cores yet"
         rule = f"this layer has more source neurons than a core of {limits.name} has input axons"
         findings.append(Finding("ND204", "error", name, rule, axons, limits.axons_in, "axons", fix))
+    if limits.fan_in is not None and fan_in > limits.fan_in:
+        fix = "use smaller kernels, fewer input channels, or groups"
+        rule = f"a neuron of this layer has more synapses than a neuron of {limits.name}"
+        findings.append(Finding("ND224", "error", name, rule, fan_in, limits.fan_in, "synapses", fix))
     if findings or limits.neurons is None:
         return row, findings
     fits = {"neurons": limits.neurons // plane}

@@ -1,7 +1,7 @@
 """Binary-spike purity: every synapse that the chip executes sees a ``binary`` edge.
 
-The kinds are inferred from the graph (:mod:`neurodeploy.ir.kinds`), never from tensor values; the simulator checks the
-values again at run time.
+The kinds are inferred from the graph (:mod:`neurodeploy.ir.kinds`), never from tensor values; the simulator
+checks the values of a binary input at run time, and neurons put out nothing else than 0 and 1.
 
 Causes, each with its code and ways out:
     ND301  a real-valued input reaches a synapse

@@ -31,12 +31,19 @@ import numpy as np
 
 from neurodeploy.diagnostics import Finding, UnsupportedError, first_error
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.machine import BIAS_LIMIT, DECAY_UNITY, SHIFT, THRESHOLD_LIMIT, accumulator_bounds, neuron_bias
+from neurodeploy.ir.machine import (
+    BIAS_LIMIT,
+    DECAY_UNITY,
+    SHIFT,
+    STATE_UNITS,
+    THRESHOLD_LIMIT,
+    accumulator_bounds,
+    neuron_bias,
+)
 from neurodeploy.ir.nodes import LIF, NEURONS, SYNAPSES, Conv2d, Integrator, Linear, Node
 
 #: w = 2q with q in [-127, 127]: exact in Lava's Dense and Conv at 8 bits, whatever the sign mix.
 WEIGHT_LIMIT = 254
-STATE_UNITS = 2**17 - 1
 
 
 @dataclass(frozen=True)

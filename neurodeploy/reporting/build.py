@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from neurodeploy.energy import Amount, Estimate, estimate
+from neurodeploy.manifest import version
 from neurodeploy.reporting.collect import GroupData, RunData
 from neurodeploy.reporting.model import (
     CURVES,
@@ -28,6 +29,7 @@ from neurodeploy.reporting.model import (
 )
 from neurodeploy.reporting.statistics import Statistic, compare, statistic
 from neurodeploy.sim.trace import COUNT_KEYS
+from neurodeploy.training.run_files import MembraneHistogram
 
 
 def build(groups: Sequence[GroupData], *, target: str, profiles: Sequence[str], allow_proxy: bool = False) -> Report:
@@ -38,7 +40,7 @@ def build(groups: Sequence[GroupData], *, target: str, profiles: Sequence[str], 
     loaded = [load_profile(profile) for profile in profiles]
     labels = short_labels([group.name for group in groups])
     reports = tuple(
-        _group(group, label, groups[0], [_estimates(group, profile, allow_proxy) for profile in loaded])
+        _group(group, label, groups[0], [_estimates(group, profile, target, allow_proxy) for profile in loaded])
         for group, label in zip(groups, labels, strict=True)
     )
     first = groups[0].runs[0]
@@ -46,7 +48,7 @@ def build(groups: Sequence[GroupData], *, target: str, profiles: Sequence[str], 
     return Report(
         schema_version=SCHEMA_VERSION,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        version=_version(),
+        version=version("neurodeploy") or "unknown",
         target=target,
         arithmetic=first.simulation["arithmetic"],
         dataset=first.recipe.data.name,
@@ -72,16 +74,7 @@ def short_labels(names: Sequence[str]) -> list[str]:
     return ["-".join(parts[shared:]) for parts in words]
 
 
-def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("neurodeploy")
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def _estimates(group: GroupData, profile: Any, allow_proxy: bool) -> list[Estimate]:
+def _estimates(group: GroupData, profile: Any, target: str, allow_proxy: bool) -> list[Estimate]:
     return [
         estimate(
             run.simulation["layers"],
@@ -89,6 +82,7 @@ def _estimates(group: GroupData, profile: Any, allow_proxy: bool) -> list[Estima
             samples=run.simulation["samples"],
             timesteps=run.simulation["timesteps"],
             chips=_resources(run).chips,
+            chips_from=target,
             host_layers=run.simulation["host_layers"],
             allow_proxy=allow_proxy,
         )
@@ -132,10 +126,10 @@ def _run(run: RunData) -> RunReport:
         path=str(run.path),
         seed=run.recipe.seed,
         git_commit=commit,
-        accuracy_float=run.evaluation["accuracy"],
+        accuracy_float=run.evaluation.accuracy,
         accuracy_chip=run.simulation["accuracy"],
-        quantization_error=run.evaluation.get("quantization_error"),
-        firing_rate=run.evaluation.get("firing_rate"),
+        quantization_error=run.evaluation.quantization_error,
+        firing_rate=run.evaluation.firing_rate,
     )
 
 
@@ -170,30 +164,26 @@ def _count_total(group: GroupData, key: str) -> Statistic | None:
 
 def _trained_layers(group: GroupData) -> list[TrainedLayer]:
     layers = []
-    for index, first in enumerate(group.runs[0].evaluation.get("layers", ())):
-        rows = [run.evaluation["layers"][index] for run in group.runs]
-        steps = [row.get("firing_rate_per_timestep") or () for row in rows]
+    for index, first in enumerate(group.runs[0].evaluation.layers):
+        rows = [run.evaluation.layers[index] for run in group.runs]
+        steps = [row.firing_rate_per_timestep for row in rows]
         layers.append(
             TrainedLayer(
-                name=first["name"],
-                quantization_error=statistic(row.get("quantization_error") for row in rows),
-                firing_rate=statistic(row.get("firing_rate") for row in rows),
+                name=first.name,
+                quantization_error=statistic(row.quantization_error for row in rows),
+                firing_rate=statistic(row.firing_rate for row in rows),
                 firing_rate_per_timestep=tuple(_mean(values) for values in zip(*steps, strict=True)),
-                membrane=_histogram([row.get("membrane_histogram") for row in rows]),
+                membrane=_histogram([row.membrane_histogram for row in rows]),
             )
         )
     return layers
 
 
-def _histogram(rows: Sequence[Mapping[str, Any] | None]) -> Histogram | None:
-    known = [row for row in rows if row]
-    if not known or len(known) < len(rows):
-        return None
-    if len({(row["low"], row["high"], len(row["counts"])) for row in known}) > 1:
+def _histogram(rows: Sequence[MembraneHistogram]) -> Histogram | None:
+    if len({(row.low, row.high, len(row.counts)) for row in rows}) > 1:
         return None  # seeds with different bins cannot be added up
-    counts = tuple(int(sum(column)) for column in zip(*(row["counts"] for row in known), strict=True))
-    below, above = (int(sum(row[key] for row in known)) for key in ("below", "above"))
-    return Histogram(float(known[0]["low"]), float(known[0]["high"]), counts, below, above)
+    counts = tuple(map(sum, zip(*(row.counts for row in rows), strict=True)))
+    return Histogram(rows[0].low, rows[0].high, counts, sum(r.below for r in rows), sum(r.above for r in rows))
 
 
 def _chip_layers(group: GroupData) -> list[ChipLayer]:
@@ -219,10 +209,10 @@ def _chip_layers(group: GroupData) -> list[ChipLayer]:
 def _curves(group: GroupData) -> list[Curve]:
     curves = []
     for metric in CURVES:
-        rows = [{row["epoch"]: row.get(metric) for row in run.metrics} for run in group.runs]
-        epochs = [e for e in rows[0] if all(isinstance(row.get(e), (int, float)) for row in rows)]
+        rows = [{row.epoch: float(getattr(row, metric)) for row in run.metrics} for run in group.runs]
+        epochs = [epoch for epoch in rows[0] if all(epoch in row for row in rows)]
         if len(epochs) > 1:
-            columns = [[float(row[epoch] or 0.0) for row in rows] for epoch in epochs]
+            columns = [[row[epoch] for row in rows] for epoch in epochs]
             mean, low, high = (tuple(f(column) for column in columns) for f in (_mean, min, max))
             curves.append(Curve(metric, tuple(epochs), mean, low, high))
     return curves

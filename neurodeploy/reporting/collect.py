@@ -2,20 +2,32 @@
 
 A run holds ``manifest.json``, ``recipe.toml``, ``metrics.jsonl``, ``evaluation.json`` and ``model.safetensors``. A
 folder of ``seed-*`` runs is one group. The artifact for the report's target is ``<run>/export-<target>/``, made when it
-is missing or was made from other weights. The simulation of the whole test split is kept beside it, in
-``<run>/simulate-<target>.json``, under the sha256 of the emitted graphs and of the data: a second report is instant.
+is missing, was changed, or was made from other weights or for other timesteps. The simulation of the whole test split
+is kept beside it, in ``<run>/simulate-<target>.json``, under all that its counts depend on: a second report is instant.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neurodeploy.diagnostics import Finding, UsageError, nearest
-from neurodeploy.files import MANIFEST, read_json, sha256, write_json
+from neurodeploy.diagnostics import Finding, UsageError
+from neurodeploy.files import MANIFEST, find_in_runs, sha256, write_json
+from neurodeploy.manifest import version
+from neurodeploy.targets.artifact import Artifact, is_artifact
+from neurodeploy.training.run_files import (
+    EVALUATION,
+    METRICS,
+    Epoch,
+    Result,
+    read_evaluation,
+    read_manifest,
+    read_metrics,
+)
 
 if TYPE_CHECKING:
     from neurodeploy.config.recipe import Recipe
@@ -36,8 +48,8 @@ class RunData:
     path: Path
     recipe: Recipe
     manifest: dict[str, Any]
-    metrics: tuple[dict[str, Any], ...]
-    evaluation: dict[str, Any]
+    metrics: tuple[Epoch, ...]
+    evaluation: Result
     compiled: dict[str, Any]
     simulation: dict[str, Any]
     spikes_per_step: dict[str, list[int]]
@@ -63,13 +75,13 @@ def collect(
     """Gather every group, exporting and simulating where needed.
 
     Raises:
-        UsageError: ND101 for an unknown run, ND103 for one that is unfinished or unreadable, ND113 for runs that
-            cannot be compared.
+        UsageError: ND101 for an unknown run, ND103 for one that is not there or unfinished, ND107 for one that cannot
+            be read, ND113 for runs that cannot be compared.
     """
-    folders = [find_run(run) for run in runs]
-    _refuse_twice(folders)
+    groups_of = [(folder, _runs_of(folder)) for folder in (find_in_runs(run, what="run") for run in runs)]
+    _refuse_twice(groups_of)
     # Everything is read and compared before the first minute is spent on an export.
-    found = [(folder, [_read_run(path) for path in _runs_of(folder)]) for folder in folders]
+    found = [(folder, [_read_run(path) for path in paths]) for folder, paths in groups_of]
     _refuse_incomparable(found)
     groups = []
     for folder, read in found:
@@ -77,16 +89,6 @@ def collect(
         groups.append(GroupData(_name(folder), folder, done))
     _refuse_other_test_sets(groups)
     return tuple(groups)
-
-
-def find_run(run: str | Path) -> Path:
-    """An existing path, else ``runs/<name>`` (``digits/conv-rmp`` is ``runs/digits-conv-rmp``)."""
-    for candidate in (Path(run).expanduser(), Path("runs") / str(run), Path("runs") / str(run).replace("/", "-")):
-        if candidate.is_dir():
-            return candidate
-    known = sorted(entry.name for entry in Path("runs").glob("*") if entry.is_dir()) if Path("runs").is_dir() else []
-    hint = nearest(Path(run).name, known) if known else "train a recipe first: neurodeploy train digits/conv-vanilla"
-    raise UsageError("ND101", f"no such run: {run}", where="report", fix=hint)
 
 
 def _name(folder: Path) -> str:
@@ -102,7 +104,7 @@ def _runs_of(folder: Path) -> list[Path]:
     if not seeds:
         raise UsageError(
             "ND103",
-            "the folder holds neither a run (recipe.toml) nor runs of several seeds (seed-*)",
+            "neither a run (recipe.toml) nor a folder with runs of several seeds (seed-*)",
             where=str(folder),
             fix="name a folder that `neurodeploy train` wrote",
         )
@@ -117,7 +119,7 @@ def _seed_of(folder: Path) -> tuple[int, str]:
 def _read_run(path: Path) -> RunData:
     from neurodeploy.config.recipe import load_recipe
 
-    needed = (MANIFEST, "recipe.toml", "metrics.jsonl", "evaluation.json", "model.safetensors")
+    needed = (MANIFEST, "recipe.toml", METRICS, EVALUATION, "model.safetensors")
     missing = [name for name in needed if not (path / name).is_file()]
     if missing:
         raise UsageError(
@@ -130,9 +132,9 @@ def _read_run(path: Path) -> RunData:
         name=_name(path),
         path=path,
         recipe=load_recipe(path / "recipe.toml"),
-        manifest=read_json(path / MANIFEST, what="the run's manifest"),
-        metrics=_read_lines(path / "metrics.jsonl"),
-        evaluation=read_json(path / "evaluation.json", what="the run's evaluation"),
+        manifest=read_manifest(path),
+        metrics=read_metrics(path),
+        evaluation=read_evaluation(path),
         compiled={},
         simulation={},
         spikes_per_step={},
@@ -140,40 +142,38 @@ def _read_run(path: Path) -> RunData:
     )
 
 
-def _read_lines(path: Path) -> tuple[dict[str, Any], ...]:
-    try:
-        return tuple(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        fix = "run the same `neurodeploy train` again"
-        raise UsageError("ND103", f"the metrics cannot be read: {error}", where=str(path), fix=fix) from error
-
-
 def _with_simulation(run: RunData, target: str, data_root: str | Path | None, progress: Progress) -> RunData:
     from neurodeploy import data
 
-    artifact = run.path / f"export-{target}"
+    folder = run.path / f"export-{target}"
     cache = run.path / f"simulate-{target}.json"
     weights = sha256(run.path / "model.safetensors")
-    if not _is_current(artifact, weights):
+    if not is_artifact(folder):
         progress(f"exporting {run.name} for {target}")
         _export(run.path, target, data_root)
+    elif outdated := _outdated(Artifact(folder), weights, run.recipe.timesteps):
+        progress(f"exporting {run.name} for {target} again: {outdated}")
+        _export(run.path, target, data_root)
+    compiled = Artifact(folder).compile
     kept = _read_cache(cache)
     split = data.load(run.recipe.data.name, "test", root=data_root)
     key = {
         "format": CACHE_FORMAT,
+        "neurodeploy": version("neurodeploy"),
         "weights": weights,
         "data": split.sha256,
-        **{name: sha256(artifact / name) for name in _GRAPHS if (artifact / name).is_file()},
+        "resources": hashlib.sha256(json.dumps(compiled["resources"], sort_keys=True).encode()).hexdigest(),
+        **{name: sha256(folder / name) for name in _GRAPHS if (folder / name).is_file()},
     }
     if kept is None or kept["key"] != key:
         progress(f"simulating {run.name} on {len(split.y)} samples")
-        trace = _simulate(artifact, split.x, split.y)
+        trace = _simulate(folder, split.x, split.y)
         kept = {"key": key, "trace": trace.to_json(), "spikes_per_step": _spikes_per_step(trace)}
-        write_json(cache, kept)
+        _keep(cache, kept, progress)
     return RunData(
         **{
             **vars(run),
-            "compiled": read_json(artifact / "compile.json", what="the artifact's compile.json"),
+            "compiled": compiled,
             "simulation": kept["trace"],
             "spikes_per_step": kept["spikes_per_step"],
             "data_sha256": split.sha256,
@@ -181,12 +181,26 @@ def _with_simulation(run: RunData, target: str, data_root: str | Path | None, pr
     )
 
 
-def _is_current(artifact: Path, weights: str) -> bool:
-    """Whether the artifact is whole and its manifest names the weights that stand in the run now."""
-    if not all((artifact / name).is_file() for name in ("network.nir", "compile.json", MANIFEST)):
-        return False
-    manifest = read_json(artifact / MANIFEST, what="the artifact's manifest")
-    return weights in (manifest.get("source") or {}).values()
+def _outdated(artifact: Artifact, weights: str, timesteps: int) -> str:
+    """Why an artifact is not what an export of the run would give now; empty when it is."""
+    try:
+        source, made_for = artifact.manifest.get("source"), artifact.compile.get("timesteps")
+        changed = artifact.changed_files()
+    except UsageError as error:  # it is made again, so a damaged one is no error
+        return error.message
+    if not isinstance(source, dict) or weights not in source.values():
+        return "the one there was made from other weights"
+    if made_for != timesteps:
+        return f"the one there was made for {made_for} timesteps, the recipe says {timesteps}"
+    return f"changed since: {', '.join(changed)}" if changed else ""
+
+
+def _keep(cache: Path, kept: dict[str, Any], progress: Progress) -> None:
+    """Write the cache; where that is refused (a run that is read-only) the report goes on without it."""
+    try:
+        write_json(cache, kept)
+    except UsageError as error:
+        progress(f"the simulation is not kept for the next report: {cache} {error.message}")
 
 
 def _read_cache(path: Path) -> dict[str, Any] | None:
@@ -219,12 +233,16 @@ def _spikes_per_step(trace: Trace) -> dict[str, list[int]]:
     return {name: [int(count) for count in counts] for name, counts in steps.items() if counts is not None}
 
 
-def _refuse_twice(folders: Sequence[Path]) -> None:
-    seen: set[Path] = set()
-    for folder in folders:
-        if folder.resolve() in seen:
-            raise UsageError("ND113", "the same run is given twice", where=str(folder), fix="name each run once")
-        seen.add(folder.resolve())
+def _refuse_twice(groups: Sequence[tuple[Path, list[Path]]]) -> None:
+    """ND113 for a run that is counted twice, on its own, in two groups or under two names."""
+    seen: dict[Path, Path] = {}
+    for folder, runs in groups:
+        for run in runs:
+            first = seen.get(run.resolve())
+            if first is not None:
+                what, where = f"the same run is given twice: {run}", f"{first} and {folder}"
+                raise UsageError("ND113", what, where=where, fix="name each run once")
+            seen[run.resolve()] = folder
 
 
 def _refuse_incomparable(groups: Sequence[tuple[Path, list[RunData]]]) -> None:
@@ -258,11 +276,11 @@ def _refuse_other_test_sets(groups: Sequence[GroupData]) -> None:
     first = groups[0].runs[0]
     findings = []
     for run in (run for group in groups for run in group.runs):
-        here, there = run.evaluation.get("samples"), run.simulation["samples"]
-        if here is not None and here != there:
+        here, there = run.evaluation.samples, run.simulation["samples"]
+        if here != there:
             rule = "training and simulation are measured on the same test samples"
             findings.append(Finding("ND113", "error", run.name, rule, here, there, "samples", "train the run again"))
-        trained_on = (run.manifest.get("data") or {}).get("test")
+        trained_on = run.manifest.get("data", {}).get("test")
         if trained_on is not None and trained_on != run.data_sha256:
             rule = "the run was evaluated on other bytes of the test split than are there now"
             findings.append(Finding("ND113", "error", run.name, rule, fix="restore the data, or train the run again"))

@@ -223,7 +223,9 @@ def _energy(report: Report) -> Table:
                 fastest = Cell(
                     f"{numbers.energy(real.fastest.pj)} in {numbers.seconds(real.fastest_s)}", real.fastest.pj
                 )
-            why = "assumed" if real.chips_assumed else "" if e.profile == report.target else f"as on {report.target}"
+            why = "" if real.chips_from == e.profile else f"as on {real.chips_from}"
+            if real.chips_assumed:
+                why = "assumed"
             chips = Cell(f"{real.chips} ({why})" if why else str(real.chips), float(real.chips))
         known = bool(e.terms)
         spread = numbers.energy_range(e.dynamic.low_pj, e.dynamic.high_pj) if known else "-"

@@ -16,7 +16,17 @@ import numpy as np
 from neurodeploy.diagnostics import UnsupportedError
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.kinds import incoming_kind, value_kinds
-from neurodeploy.ir.machine import DECAY_UNITY, SHIFT, neuron_bias, require_machine, threshold_mantissa, voltage_decay
+from neurodeploy.ir.machine import (
+    DECAY_UNITY,
+    SHIFT,
+    STATE_LIMIT,
+    STATE_UNITS,
+    accumulator_bounds,
+    neuron_bias,
+    require_machine,
+    threshold_mantissa,
+    voltage_decay,
+)
 from neurodeploy.ir.nodes import (
     LIF,
     NEURONS,
@@ -151,6 +161,8 @@ class Engine:
 
     def _destinations(self, name: str) -> list[tuple[str, int]] | None:
         """``(synapse, cores behind it)`` for every synapse that reads ``name``; None without a placement."""
+        if not self.cores:
+            return None
         found: list[tuple[str, int]] = []
         waiting = [(name, target) for target in self.graph.targets(name)]
         while waiting:
@@ -186,13 +198,10 @@ class Engine:
                 if self._last_reader[source] == name:
                     del tile.values[source]
         output = tile.values[self.graph.output]
-        if isinstance(self._read_by_output(), LIF):
+        if self._kinds[self.graph.output].name == "binary":
             output = output.astype(np.uint8)
         full = np.broadcast_to(output, (timesteps, *output.shape[1:]))
         return Kept(channels_first(full), tile.spikes, tile.membrane), tile.counters
-
-    def _read_by_output(self) -> Node:
-        return self.graph.nodes[self.graph.sources(self.graph.output)[0]]
 
 
 @dataclass
@@ -318,10 +327,13 @@ def _prepare_neuron(engine: Engine, name: str, node: LIF | Integrator) -> Step:
     graph, dtype = engine.graph, engine.dtype
     run = _integer_neuron(engine, name, node) if engine.arithmetic == "loihi" else _float_neuron(engine, node)
     synapses = all(isinstance(graph.nodes[s], SYNAPSES) for s in graph.sources(name))
+    events = not synapses and incoming_kind(graph, name, engine._kinds).name != "real"
     driven = np.ones((), bool)  # neurons that are active at every step: by a bias, or by real values
-    if synapses:
-        constant = sum(graph.nodes[s].bias.astype(np.float64) for s in graph.sources(name))  # type: ignore[attr-defined]
-        driven = np.asarray(constant != 0.0)
+    if synapses or events:
+        driven = np.zeros((), bool)
+        if synapses:
+            constant = sum(graph.nodes[s].bias.astype(np.float64) for s in graph.sources(name))  # type: ignore[attr-defined]
+            driven = np.asarray(constant != 0.0)
         if isinstance(node, LIF):
             driven = driven | (last_array(node.offset, node.shape) != 0.0)
     spread = [(_reaching(graph, synapse), cores) for synapse, cores in engine._destinations(name) or []]
@@ -334,8 +346,11 @@ def _prepare_neuron(engine: Engine, name: str, node: LIF | Integrator) -> Step:
         active = np.full(tile.timesteps, size * tile.samples, np.int64)
         if not np.all(driven):
             reached = np.zeros((1,) * full.ndim, bool) | driven
-            for source in graph.sources(name):
-                reached = reached | tile.active.pop(source)
+            if events:
+                reached = reached | (full != 0)
+            else:
+                for source in graph.sources(name):
+                    reached = reached | tile.active[source]
             reached = np.broadcast_to(reached, full.shape)
             active = reached.reshape(tile.timesteps, -1).sum(axis=1, dtype=np.int64)
         counter.add("neuron_updates_active", active)
@@ -402,9 +417,27 @@ def _integer_neuron(engine: Engine, name: str, node: LIF | Integrator) -> Neuron
         spikes = np.empty(a.shape, np.uint8)
         membrane = np.empty(a.shape, np.int32) if keep or reads_state else _NOTHING[np.int32]
         kernels.neuron_integer(a, per_neuron, factor, threshold, spikes, membrane)
+        if reads_state and (spikes.any() or np.abs(membrane).max() >= STATE_LIMIT):
+            raise _out_of_range(engine.graph, name, bias, a.shape[0])
         return (membrane if reads_state else spikes), spikes, membrane
 
     return run
+
+
+def _out_of_range(graph: Graph, name: str, bias: np.ndarray, timesteps: int) -> UnsupportedError:
+    """ND223, with the number of timesteps for which the readout's range is proven."""
+    synapses = [node for s in graph.sources(name) if isinstance(node := graph.nodes[s], SYNAPSES)]
+    bounds = [accumulator_bounds(node) for node in synapses]
+    highest = sum(high for _, high in bounds) + int(bias.max())
+    lowest = sum(low for low, _ in bounds) + int(bias.min())
+    most = max(1, STATE_UNITS // max(highest, -lowest, 1))
+    return UnsupportedError(
+        "ND223",
+        f"the readout left its 24-bit range within {timesteps} timesteps: its sum is no longer a sum",
+        where=name,
+        fix=f"run at most {most} timesteps, for which the range is proven, or export for this many: "
+        f"neurodeploy export MODEL --target loihi2 --timesteps {timesteps}",
+    )
 
 
 def _weights(node: Conv2d | Linear, arithmetic: str) -> np.ndarray:

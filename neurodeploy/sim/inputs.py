@@ -43,7 +43,14 @@ def load_inputs(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def check_inputs(
-    x: np.ndarray, y: np.ndarray | None, node: Input, timesteps: int | None, known_timesteps: int | None
+    x: np.ndarray,
+    y: np.ndarray | None,
+    node: Input,
+    timesteps: int | None,
+    known_timesteps: int | None,
+    *,
+    classes: int | None = None,
+    double: bool = False,
 ) -> Inputs:
     """Shape, values and timesteps of an input for a network whose Input is ``node``.
 
@@ -53,6 +60,8 @@ def check_inputs(
         node: The network's Input: shape and value kind.
         timesteps: T asked for, or None.
         known_timesteps: T of the file, or None.
+        classes: Number of outputs: labels lie below it.
+        double: The run computes in float64; otherwise values must be finite in float32.
 
     Raises:
         UsageError: Wrong shape (ND105), values that the kind does not allow (ND108), no T (ND118).
@@ -92,7 +101,7 @@ def check_inputs(
             )
     if steps < 1:
         raise UsageError("ND118", f"{steps} timesteps", where="--timesteps", fix="at least 1")
-    _check_values(x, node.values)
+    _check_values(x, node.values, double)
     if y is not None:
         y = np.asarray(y)
         if y.shape != (x.shape[0],) or y.dtype.kind not in "biu":
@@ -102,6 +111,13 @@ def check_inputs(
                 where="y",
                 fix="one integer per sample",
             )
+        if classes is not None and (y.min() < 0 or y.max() >= classes):
+            raise UsageError(
+                "ND105",
+                f"the labels go from {y.min()} to {y.max()}; the network has {classes} outputs",
+                where="y",
+                fix=f"labels from 0 to {classes - 1}",
+            )
     return Inputs(x, int(steps), static, y)
 
 
@@ -109,9 +125,17 @@ def _wanted(shape: Shape) -> str:
     return f"(B, {', '.join(map(str, shape))}) or (B, T, {', '.join(map(str, shape))})"
 
 
-def _check_values(x: np.ndarray, kind: str) -> None:
+def _check_values(x: np.ndarray, kind: str, double: bool) -> None:
     if x.dtype.kind == "f" and not np.all(np.isfinite(x)):
         raise UsageError("ND108", "the input holds nan or infinity", where="x", fix="clean the data")
+    largest = float(np.max(np.abs(x.astype(np.float64)))) if kind == "real" and not double else 0.0
+    if largest > float(np.finfo(np.float32).max):
+        raise UsageError(
+            "ND108",
+            f"the input holds {largest:g}, more than float32 can",
+            where="x",
+            fix="scale the data, or --arithmetic float64",
+        )
     if kind == "real":
         return
     wrong = (x != 0) & (x != 1) if kind == "binary" else (x < 0) | (x != np.trunc(x))

@@ -68,7 +68,15 @@ def simulate(
     if encoder is not None and not _fits(x, encoder) and _fits(x, runnable.graph):
         encoder = None  # spikes for the chip itself
     entry = _entry(encoder or runnable.graph)
-    inputs = check_inputs(x, labels, entry, timesteps, runnable.graph.timesteps)
+    inputs = check_inputs(
+        x,
+        labels,
+        entry,
+        timesteps,
+        runnable.graph.timesteps,
+        classes=int(np.prod(runnable.graph.shapes[runnable.graph.output])),
+        double=arithmetic == "float64",
+    )
     x, steps = _typed(inputs.x, entry), inputs.timesteps
     started = time.perf_counter()
     host_layers: tuple[LayerCounts, ...] = ()

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.diagnostics import UsageError, nearest
-from neurodeploy.files import MANIFEST, read_json, sha256
+from neurodeploy.diagnostics import UsageError
+from neurodeploy.files import MANIFEST, find_in_runs, read_json, sha256
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nir_io import ReadOptions, apply_options, is_ours, read_nir
 from neurodeploy.ir.nodes import LIF, Input
 
 NETWORK, ENCODER, GOLDEN, COMPILE = "network.nir", "encoder.nir", "golden.npz", "compile.json"
-RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,15 @@ class Artifact:
     def cores(self) -> dict[str, int]:
         """Neuron node -> cores of the placement; empty without one."""
         nodes = self.compile["resources"].get("nodes", {})
-        return {name: row["cores"] for name, row in nodes.items() if row.get("cores")}
+        try:
+            return {str(name): int(row["cores"]) for name, row in nodes.items() if row["cores"] is not None}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                "ND103",
+                "the artifact's resources cannot be read",
+                where=str(self.folder / COMPILE),
+                fix="export it again",
+            ) from error
 
     def changed_files(self) -> list[str]:
         """Files whose bytes are not those of the manifest, or that are missing."""
@@ -88,34 +95,13 @@ def is_artifact(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (NETWORK, COMPILE, MANIFEST))
 
 
-def find(name: str | Path, *, what: str = "model") -> Path:
-    """A path as it is; a bare name is ``runs/<name>`` (a recipe's slash reads as a dash).
-
-    Raises:
-        UsageError: Neither exists (ND101), with the nearest runs.
-    """
-    text = str(name)
-    path = Path(text).expanduser()
-    if path.exists():
-        return path
-    if not text.startswith((".", "/", "~")) and path.suffix not in (".nir", ".net", ".onnx", ".npz", ".toml"):
-        places = (RUNS / text, RUNS / text.replace("/", "-"))
-        for place in places:
-            if place.exists():
-                return place
-        known = [p.name for p in RUNS.iterdir() if p.is_dir()] if RUNS.is_dir() else []
-        fix = nearest(text, known) if known else f"give a path; there are no runs under {RUNS}/ here"
-        raise UsageError("ND101", f"no such {what}: {text}", where=f"neither {text} nor {places[1]} exists", fix=fix)
-    raise UsageError("ND103", f"no such file or folder: {text}", where=text, fix="check the path")
-
-
 def find_artifact(name: str | Path) -> Artifact:
     """The artifact at a path, or under ``runs/``.
 
     Raises:
         UsageError: There is none (ND117); a run says which exports it has.
     """
-    folder = find(name, what="artifact")
+    folder = find_in_runs(name, what="artifact")
     if is_artifact(folder):
         return Artifact(folder)
     exports = sorted(str(p) for p in folder.glob("export-*") if is_artifact(p))
@@ -157,7 +143,7 @@ def load_runnable(name: str | Path, options: ReadOptions | None = None) -> Runna
     """
     from neurodeploy.diagnostics import not_built
 
-    path = find(name)
+    path = find_in_runs(name)
     if path.suffix == ".net":
         raise not_built("reading lava-dl .net files", where=str(path), fix="export the network as .nir")
     if path.is_file():

@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from neurodeploy.diagnostics import Finding, UnsupportedError, first_error
-from neurodeploy.ir.nir_io import to_nir
+from neurodeploy.ir.machine import STATE_BITS
+from neurodeploy.ir.nir_io import ReadOptions, to_nir
 from neurodeploy.passes.pipeline import compile_graph
 from neurodeploy.passes.place import CoreLimits, unchecked_limits
 from neurodeploy.targets.base import Target, load_target
 from neurodeploy.targets.model import load_model
 
 
-def check(model: str | Path, target: str | Target, *, profile: str | None = None) -> dict[str, Any]:
+def check(
+    model: str | Path, target: str | Target, *, profile: str | None = None, options: ReadOptions | None = None
+) -> dict[str, Any]:
     """Whether a model fits a target: all findings, resources, chips, bottleneck (``result`` of ``check --json``)."""
     target = load_target(target) if isinstance(target, str) else target
-    loaded = load_model(model, samples=False)
+    name = profile or target.spec.profile
+    loaded = load_model(model, samples=False, options=options)
     graph = loaded.graph
     limits = core_limits(target, profile)
     compilation = compile_graph(graph, target.spec, limits, collect=True)
@@ -29,35 +33,58 @@ def check(model: str | Path, target: str | Target, *, profile: str | None = None
     return {
         "fits": first_error(findings) is None,
         "target": target.name,
-        "profile": profile or target.spec.profile,
+        "profile": name,
         "findings": [f.to_json() for f in findings],
         "resources": placement.to_json() if placement else None,
         "chips": placement.chips if placement else None,
         "bottleneck": placement.bottleneck if placement else None,
-        "unchecked": unchecked_limits(limits) if profile or target.spec.profile else [],
+        "unchecked": [*unchecked_limits(limits), *_not_modeled(name)] if name else [],
     }
 
 
+#: Limits that a profile can state and that the placement does not model.
+NOT_MODELED = {"max_fan_out": "fan-out per neuron", "fan_out_edges_per_core": "fan-out edges per core"}
+
+
 def core_limits(target: Target, profile: str | None = None) -> CoreLimits:
-    """Core limits from the target's hardware profile (or another one); unknown numbers are not checked."""
+    """Limits from the target's hardware profile (or another one); unknown numbers are not checked."""
     name = profile or target.spec.profile
-    bits = target.spec.quantize.weight_bits if target.spec.quantize else 32
+    weight_bits = target.spec.quantize.weight_bits if target.spec.quantize else 32
+    state_bits = STATE_BITS if target.spec.arithmetic == "loihi" else None
     if name is None:
-        return CoreLimits(name=target.name, weight_bits=bits)
+        return CoreLimits(name=target.name, needed_weight_bits=weight_bits, needed_state_bits=state_bits)
     from neurodeploy.config.profile import load_profile, profile_names
 
     limits = load_profile(name).limits
 
     def number(key: str, factor: int = 1) -> int | None:
         quantity = getattr(limits, key)
-        known = quantity is not None and isinstance(quantity.value, (int, float))
-        return int(quantity.value * factor) if known else None
+        most = None if quantity is None else quantity.value if quantity.high is None else quantity.high
+        return int(most * factor) if isinstance(most, (int, float)) else None
 
     return CoreLimits(
         name=f"{name} (hardware_profiles/{name}.toml)" if name in profile_names() else name,
         neurons=number("neurons_per_core"),
-        synaptic_memory_bytes=number("synapse_mem_per_core_kB", 1024),
+        synaptic_memory_bytes=_value(limits.synapse_mem_per_core_kB, 1024),
         axons_in=number("fan_in_axons_per_core"),
         cores=number("cores"),
-        weight_bits=bits,
+        fan_in=number("max_fan_in"),
+        synapses=number("synapses_per_chip"),
+        weight_bits=number("weight_bits"),
+        state_bits=number("membrane_bits"),
+        needed_weight_bits=weight_bits,
+        needed_state_bits=state_bits,
     )
+
+
+def _value(quantity: Any, factor: int) -> int | None:
+    """The nominal number: a range of memory sizes means that nobody is sure, so the high end is not promised."""
+    known = quantity is not None and isinstance(quantity.value, (int, float))
+    return int(quantity.value * factor) if known else None
+
+
+def _not_modeled(profile: str) -> list[str]:
+    from neurodeploy.config.profile import load_profile
+
+    limits = load_profile(profile).limits
+    return [text for key, text in NOT_MODELED.items() if getattr(limits, key) is not None]

@@ -21,7 +21,7 @@ from neurodeploy.files import (
 )
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.interpret import interpret
-from neurodeploy.ir.nir_io import write_nir
+from neurodeploy.ir.nir_io import ReadOptions, write_nir
 from neurodeploy.ir.nodes import Input
 from neurodeploy.passes.pipeline import Compilation, compile_graph
 from neurodeploy.passes.place import CoreLimits
@@ -65,6 +65,7 @@ def export(
     data: str | None = None,
     inputs: Path | None = None,
     timesteps: int | None = None,
+    options: ReadOptions | None = None,
     exact: bool = False,
     fold: str = "weights",
     dry_run: bool = False,
@@ -78,11 +79,12 @@ def export(
     Args:
         model: A run (path or name) or a ``.nir`` file.
         target: Name, or a loaded target.
-        out: The artifact's folder; default ``<run>/export-<target>``.
+        out: The artifact's folder; ``<run>/export-<target>`` by default, ``<name>-export-<target>`` beside a file.
         data_root: Root of the data sets.
         data: Data set for golden vectors and accuracies; default: the run's own.
         inputs: ``.npz`` with ``x`` (and ``y``) instead.
         timesteps: T; default: that of the samples, else the model's.
+        options: What a foreign file leaves open: dt, reset, comparison, kind of input.
         exact: Snap weights so that every reader computes the same bits. Not built yet.
         fold: Norms into ``weights``; ``threshold`` is not built yet.
         dry_run: Compile, write nothing.
@@ -98,8 +100,8 @@ def export(
     if fold != "weights":
         raise not_built(f"--fold {fold}", where="--fold", fix="--fold weights")
     target = load_target(target) if isinstance(target, str) else target
-    loaded = load_model(model, data=data, inputs=inputs, data_root=data_root)
-    folder = out if out is not None else loaded.folder / f"export-{target.name}"
+    loaded = load_model(model, data=data, inputs=inputs, data_root=data_root, options=options)
+    folder = out if out is not None else loaded.folder / f"{loaded.prefix}export-{target.name}"
     refuse_foreign_folder(folder, replaces=is_artifact)  # before the work; again when it is done
     loaded, findings = with_timesteps(loaded, timesteps)
     findings = [*loaded.findings, *findings]

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from neurodeploy.diagnostics import Finding, UsageError, not_built
-from neurodeploy.files import sha256
+from neurodeploy.files import find_in_runs, sha256
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nir_io import read_nir
+from neurodeploy.ir.nir_io import ReadOptions, read_nir
 from neurodeploy.ir.nodes import Input
-from neurodeploy.targets.artifact import find, is_artifact
+from neurodeploy.targets.artifact import is_artifact
 
 #: T where neither the model nor the samples nor the user says one.
 DEFAULT_TIMESTEPS = 8
@@ -24,7 +24,7 @@ class Model:
 
     Attributes:
         graph: Lowered or read.
-        folder: Where ``export-<target>/`` goes by default.
+        folder: Where ``<prefix>export-<target>/`` goes by default.
         x: ``(B, *shape)`` or ``(B, T, *shape)`` samples, or None.
         y: Their labels, or None.
         data: What the samples are, for the manifest.
@@ -39,6 +39,7 @@ class Model:
     data: str
     source: dict[str, str]
     findings: tuple[Finding, ...] = ()
+    prefix: str = ""
 
 
 def load_model(
@@ -48,13 +49,14 @@ def load_model(
     inputs: Path | None = None,
     data_root: Path | None = None,
     samples: bool = True,
+    options: ReadOptions | None = None,
 ) -> Model:
     """A run (by path or by name under ``runs/``) or a ``.nir`` file, with the samples for golden vectors.
 
     A run brings the test split of its own data set; ``data`` or ``inputs`` overrides it, and is what a foreign file
-    needs. Without ``samples`` no data set is read.
+    needs. Without ``samples`` no data set is read. ``options`` say what a foreign file leaves open.
     """
-    path = find(name)
+    path = find_in_runs(name)
     if path.is_file():
         if path.suffix != ".nir":
             if path.suffix == ".net":
@@ -62,7 +64,7 @@ def load_model(
             raise UsageError(
                 "ND104", "not a model: neither a run nor a .nir file", where=str(path), fix="give a run or a .nir file"
             )
-        graph = read_nir(path)
+        graph = read_nir(path, options)
         if graph.arithmetic == "loihi":
             raise UsageError(
                 "ND117",
@@ -71,7 +73,7 @@ def load_model(
                 fix="give the run or the float file that it was made from",
             )
         x, y, label = _samples(data, inputs, data_root)
-        return Model(graph, path.parent, x, y, label, {str(path): sha256(path)})
+        return Model(graph, path.parent, x, y, label, {str(path): sha256(path)}, prefix=f"{path.stem}-")
     if is_artifact(path):
         raise UsageError(
             "ND117", "this is an artifact, already compiled", where=str(path), fix="give the run it was made from"

@@ -21,17 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurodeploy.config.recipe import Recipe, load_recipe
-from neurodeploy.diagnostics import UsageError, nearest
-from neurodeploy.files import MANIFEST, read_json, write_atomic, write_text
+from neurodeploy.files import MANIFEST, find_in_runs, write_atomic, write_text
+from neurodeploy.training.run_files import EVALUATION, METRICS, read_manifest, unreadable
 
 if TYPE_CHECKING:
     from torch import nn
 
 RECIPE = "recipe.toml"
-METRICS = "metrics.jsonl"
 MODEL = "model.safetensors"
 STATE = "last/state.pt"
-EVALUATION = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -59,36 +57,24 @@ def is_finished(folder: Path) -> bool:
     return is_run(folder) and (folder / EVALUATION).is_file()
 
 
-def run_folder(name_or_path: str | Path) -> Path:
-    """An existing path, else ``runs/<name>`` with ``/`` as ``-``; neither there is ND101."""
-    path = Path(name_or_path).expanduser()
-    if path.exists():
-        return path
-    named = Path("runs") / str(name_or_path).replace("/", "-")
-    if named.exists():
-        return named
-    known = [entry.name for entry in Path("runs").iterdir() if entry.is_dir()] if Path("runs").is_dir() else []
-    raise UsageError("ND101", f"no such run: {name_or_path}", where="runs/", fix=nearest(str(name_or_path), known))
-
-
 def load_checkpoint(folder: str | Path) -> Checkpoint:
     """Read a run; ``folder`` is a path or the name of a run under ``runs/``.
 
     Raises:
-        UsageError: ND101 where nothing is there, ND107 for a folder that is no run, and for weights that are missing,
-            truncated, or not those of the recipe.
+        UsageError: ND101 or ND103 where nothing is there, ND107 for a folder that is no run, for a manifest that is
+            none, and for weights that are missing, truncated, or not those of the recipe.
     """
     import torch
 
     from neurodeploy.nn.nets import build
 
-    folder = run_folder(folder)
+    folder = find_in_runs(folder, what="run")
     if not is_run(folder):
         missing = RECIPE if not (folder / RECIPE).is_file() else MANIFEST
         fix = "point at a folder that `neurodeploy train` made"
-        raise UsageError("ND107", f"not a run: it has no {missing}", where=str(folder), fix=fix)
+        raise unreadable(folder, f"not a run: it has no {missing}", fix)
     recipe = load_recipe(folder / RECIPE)
-    manifest = read_json(folder / MANIFEST, what="the run's manifest")
+    manifest = read_manifest(folder)
     with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten: draw them from no one's generator
         model = build(recipe)
     model.load_state_dict(_weights(folder, model))
@@ -120,11 +106,6 @@ def _weights(folder: Path, model: nn.Module) -> dict[str, Any]:
     if problems:
         raise unreadable(path, "the weights are not those of the recipe: " + "; ".join(problems))
     return weights
-
-
-def unreadable(path: Path, what: str, fix: str = "train it again with --fresh, or restore the file") -> UsageError:
-    """ND107."""
-    return UsageError("ND107", what, where=str(path), fix=fix)
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:

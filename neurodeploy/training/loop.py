@@ -27,13 +27,12 @@ from neurodeploy import manifest
 from neurodeploy.config.recipe import Recipe, load_recipe
 from neurodeploy.data import Dataset, load
 from neurodeploy.diagnostics import UsageError
-from neurodeploy.files import MANIFEST, folder_in_place, read_json, write_json, write_text
+from neurodeploy.files import MANIFEST, folder_in_place, write_json, write_text
 from neurodeploy.losses.cross_entropy import cross_entropy
 from neurodeploy.losses.rmp import coefficient, rmp_loss
 from neurodeploy.nn.lif import LIF, LIFRecord, record_lifs
 from neurodeploy.nn.nets import build, parameter_count
 from neurodeploy.training.checkpoint import (
-    EVALUATION,
     RECIPE,
     Checkpoint,
     is_finished,
@@ -45,6 +44,7 @@ from neurodeploy.training.checkpoint import (
     sweep,
 )
 from neurodeploy.training.evaluate import evaluate
+from neurodeploy.training.run_files import EVALUATION, read_manifest
 
 
 @dataclass(frozen=True)
@@ -321,7 +321,7 @@ def refuse_other_recipe(out: Path, recipe: Recipe) -> None:
 
 def refuse_other_data(out: Path, data: dict[str, Dataset]) -> None:
     """ND109 where a run was begun on other bytes of the same dataset."""
-    recorded = read_json(out / MANIFEST, what="the run's manifest").get("data", {})
+    recorded = read_manifest(out).get("data", {})
     changed = [split for split, part in data.items() if recorded.get(split) != part.sha256]
     if changed:
         raise UsageError(

@@ -61,7 +61,7 @@ def test_what_nir_cannot_write_does_not_fit(files, call, tmp_path: Path) -> None
     call(0, "check", tmp_path / "m.nir", "--target", "nir")
     unwritable = graph.with_nodes({"lif2": replace(lif, decay=np.asarray(1.0))})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("neurodeploy.targets.model.read_nir", lambda path: unwritable)
+        patch.setattr("neurodeploy.targets.model.read_nir", lambda path, options: unwritable)
         result = call(3, "check", tmp_path / "m.nir", "--target", "nir")
     assert [(f["code"], f["node"]) for f in result["findings"]] == [("ND201", "lif2")]
 

@@ -88,8 +88,8 @@ def test_default_folder_is_beside_the_model(files: Path, call, tmp_path: Path, m
     shutil.copy(files / "chain.nir", tmp_path)
     monkeypatch.chdir(tmp_path)
     result = call(0, "export", "chain.nir", "--target", "nir", "--input", files / "static.npz")
-    assert result["artifact"] == "export-nir"
-    assert (tmp_path / "export-nir" / "network.nir").is_file()
+    assert result["artifact"] == "chain-export-nir"
+    assert (tmp_path / "chain-export-nir" / "network.nir").is_file()
 
 
 def test_an_older_artifact_is_replaced(words, files: Path, call, tmp_path: Path) -> None:

@@ -96,6 +96,24 @@ def test_bad_input_is_one_message_and_nothing_is_written(code, exit_code, argume
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("metrics.jsonl", '{"epoch": 1}'), ("metrics.jsonl", "[1"), ("evaluation.json", "{}"), ("evaluation.json", "[]")],
+)
+def test_a_foreign_file_in_a_finished_run(name, text, capsys, tmp_path) -> None:
+    arguments = ["digits/mlp-rmp", *TINY, "--out", "r"]
+    assert run(["train", *arguments, "--json"]) == 0
+    before = result(capsys)
+    (tmp_path / "r" / name).write_text(text)
+    error = failed(capsys, 2, *arguments)
+    assert error["code"] == "ND107"
+    assert error["where"] == f"r/{name}"
+    assert error["fix"].startswith("delete evaluation.json and run the same")
+    (tmp_path / "r" / "evaluation.json").unlink()  # the fix works
+    assert run(["train", *arguments, "--json"]) == 0
+    assert result(capsys) == before
+
+
 def test_ctrl_c_says_how_to_resume(capsys, monkeypatch) -> None:
     from neurodeploy.training import loop
 

@@ -57,14 +57,17 @@ def test_static_energy_in_real_time_and_at_the_fastest_step() -> None:
     assert e.static.real_time.pj == pytest.approx(2 * 416e6)
     assert e.static.real_time.low_pj == pytest.approx(2 * 4 * 29e6)
     assert e.static.fastest.pj == pytest.approx(2 * 104 * 4 * 5.8e-6 * 1e9)
-    assert not e.static.chips_assumed
+    assert (e.static.chips_assumed, e.static.chips_from) == (False, "given")
+    placed = estimate([row(sop=1)], "loihi", samples=1, timesteps=4, chips=2, chips_from="loihi2").static
+    assert placed is not None
+    assert placed.chips_from == "loihi2"
     assert e.total.pj == pytest.approx(e.dynamic.pj + 2 * 416e6)
 
 
 def test_unknown_chips_count_as_one_and_say_so() -> None:
     e = estimate([row(sop=1)], "loihi", samples=1, timesteps=4)
     assert e.static is not None
-    assert (e.static.chips, e.static.chips_assumed) == (1, True)
+    assert (e.static.chips, e.static.chips_assumed, e.static.chips_from) == (1, True, "assumed")
     assert "1 assumed" in e.static_note
 
 

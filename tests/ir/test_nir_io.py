@@ -159,3 +159,27 @@ def test_a_newer_schema_is_refused(tmp_path):
         file["node/metadata/neurodeploy/schema"][...] = 99
     with pytest.raises(UsageError, match="newer neurodeploy"):
         read_nir(tmp_path / "a.nir")
+
+
+@pytest.mark.parametrize("decay", [0.25, 1.0])
+def test_another_dt_changes_our_own_file_only_where_dt_does(decay):
+    """Reset by subtraction and >= stay: a soft reset read as a hard one is the classic silent mistake."""
+    lif = LIF((3,), decay, 0.5, compare="ge", reset="subtract")
+    nodes = {"input": Input((3,), "binary"), "fc": Linear(np.eye(3), np.zeros(3)), "lif": lif, "output": Output()}
+    graph = Graph(nodes, (("input", "fc"), ("fc", "lif"), ("lif", "output")), timesteps=4)
+    other = from_nir(to_nir(graph), ReadOptions(dt=5e-5)).nodes["lif"]
+    assert isinstance(other, LIF)
+    assert (other.compare, other.reset, float(other.threshold)) == ("ge", "subtract", 0.5)
+    # half the step: half the leak, half the input
+    assert float(other.decay) == pytest.approx(1.0 if decay == 1.0 else 1 - 0.75 / 2)
+    assert float(other.gain) == pytest.approx(0.5)
+
+
+def test_flattening_the_last_two_of_three_axes_is_not_flattening_all():
+    nodes = {
+        "in": nir.Input({"input": np.array([2, 3, 4])}),
+        "flat": nir.Flatten({"input": np.array([2, 3, 4])}, -2, -1),
+        "out": nir.Output({"output": np.array([2, 12])}),
+    }
+    with pytest.raises(UnsupportedError, match="flattens only axes"):
+        from_nir(nir.NIRGraph(nodes, [("in", "flat"), ("flat", "out")], type_check=False))

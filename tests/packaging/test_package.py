@@ -77,6 +77,16 @@ print(simulate({str(tmp_path / "a.nir")!r}, np.ones((2, 1, 8, 8))).samples)
     assert done.stdout.strip() == "2"
 
 
+def test_a_command_that_needs_torch_says_so(tmp_path):
+    code = (
+        f"import os; os.chdir({str(tmp_path)!r}); from neurodeploy.cli import main; main(['train', 'digits/conv-rmp'])"
+    )
+    done = run_without_torch(code)
+    assert done.returncode == 2, done.stderr
+    assert "ND124" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_line_imports_nothing_heavy():
     code = (
         "import neurodeploy.cli, sys; "

@@ -43,6 +43,9 @@ def test_memory_decides_where_it_is_tighter():
         (CoreLimits("toy", neurons=10), "ND202", "neurons"),
         (CoreLimits("toy", neurons=8192, synaptic_memory_bytes=8), "ND203", "bytes"),
         (CoreLimits("toy", neurons=8192, axons_in=16), "ND204", "axons"),
+        (CoreLimits("toy", neurons=8192, fan_in=35), "ND224", "synapses"),
+        (CoreLimits("toy", neurons=8192, weight_bits=4), "ND225", "bits"),
+        (CoreLimits("toy", neurons=8192, state_bits=20, needed_state_bits=24), "ND225", "bits"),
     ],
 )
 def test_findings_carry_number_limit_unit_and_fix(limits, code, unit):
@@ -74,3 +77,10 @@ def test_balanced_paths_pass_and_skip_paths_are_refused():
     assert refusal.value.code == "ND221"
     assert [f.node for f in refusal.value.findings] == ["lif3"]
     assert refusal.value.findings[0].measured == "2 and 3"
+
+
+def test_synapses_per_chip_decide_the_number_of_chips():
+    graph = fold_pool(paper_chain(real=False))
+    total = place(graph, CoreLimits("toy", neurons=8192, cores=128)).total["synapses"]
+    assert place(graph, CoreLimits("toy", neurons=8192, cores=128)).chips == 1
+    assert place(graph, CoreLimits("toy", neurons=8192, cores=128, synapses=total // 2)).chips == 2

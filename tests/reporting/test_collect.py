@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fake_runs import make_group, make_run
+from fake_runs import make_group, make_run, sign_export
 
 from neurodeploy.diagnostics import UsageError
-from neurodeploy.reporting.collect import collect, find_run
+from neurodeploy.reporting import collect as module
+from neurodeploy.reporting import report
+from neurodeploy.reporting.collect import collect
 
 
 def test_seeds_are_one_group_in_order(tmp_path: Path, calls: dict[str, int]) -> None:
@@ -42,11 +46,91 @@ def test_other_weights_are_exported_and_simulated_again(groups: tuple[Path, Path
     assert calls == {"export": 7, "simulate": 7}
 
 
-def test_other_graph_is_simulated_again(groups: tuple[Path, Path], calls: dict[str, int]) -> None:
-    collect(groups)
-    (groups[0] / "seed-0" / "export-loihi2" / "encoder.nir").write_bytes(b"another encoder")
-    collect(groups)
-    assert calls == {"export": 6, "simulate": 7}
+def other_encoder(artifact: Path) -> None:
+    (artifact / "encoder.nir").write_bytes(b"another encoder")
+
+
+def other_compile(**keys: Any) -> Callable[[Path], None]:
+    def change(artifact: Path) -> None:
+        compiled = json.loads((artifact / "compile.json").read_text())
+        (artifact / "compile.json").write_text(json.dumps(compiled | keys))
+
+    return change
+
+
+def other_placement(artifact: Path) -> None:
+    other_compile(resources={"nodes": {"lif2": {"cores": 9}}, "total": {"cores": 12}})(artifact)
+
+
+def exported_by_hand(run: Path, change: Callable[[Path], None]) -> None:
+    """Another export of the same weights: the artifact changed, and its manifest says so."""
+    artifact = run / "export-loihi2"
+    source = json.loads((artifact / "manifest.json").read_text())["source"]
+    change(artifact)
+    sign_export(artifact, source)
+
+
+@pytest.mark.parametrize("change", [other_encoder, other_placement])
+def test_other_graph_or_placement_is_simulated_again(
+    tmp_path: Path, calls: dict[str, int], change: Callable[[Path], None]
+) -> None:
+    run = make_run(tmp_path / "r")
+    collect([run])
+    exported_by_hand(run, change)
+    collect([run])
+    assert calls == {"export": 1, "simulate": 2}
+
+
+def test_another_version_simulates_again(
+    tmp_path: Path, calls: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "r")
+    collect([run])
+    monkeypatch.setattr(module, "version", lambda package: "9.9")
+    collect([run])
+    assert calls == {"export": 1, "simulate": 2}
+
+
+def test_an_artifact_for_other_timesteps_is_exported_again(tmp_path: Path, calls: dict[str, int]) -> None:
+    """``export one --timesteps 8`` and the recipe's 4 are not one comparison."""
+    run = make_run(tmp_path / "r")
+    collect([run])
+    exported_by_hand(run, other_compile(timesteps=8))
+    said: list[str] = []
+    collect([run], progress=said.append)
+    assert calls["export"] == 2
+    assert said == ["exporting r for loihi2 again: the one there was made for 8 timesteps, the recipe says 4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("encoder.nir", "changed by hand"),
+        ("compile.json", "[]"),
+        ("compile.json", '{"resources": {}}'),
+        ("manifest.json", "[]"),
+        ("manifest.json", "{"),
+        ("manifest.json", '{"files": {}, "source": []}'),
+        ("manifest.json", '{"files": {"network.nir": 1}, "source": {"a": "b"}}'),
+    ],
+)
+def test_a_changed_or_damaged_artifact_is_exported_again(
+    tmp_path: Path, calls: dict[str, int], name: str, text: str
+) -> None:
+    run = make_run(tmp_path / "r")
+    first = collect([run])
+    (run / "export-loihi2" / name).write_text(text)
+    assert collect([run]) == first
+    assert calls == {"export": 2, "simulate": 1}
+
+
+def test_a_cache_that_cannot_be_written_is_a_notice(tmp_path: Path, calls: dict[str, int]) -> None:
+    run = make_run(tmp_path / "r")
+    (run / "simulate-loihi2.json").mkdir()  # as good as read-only, and root is refused too
+    said: list[str] = []
+    assert report(run, progress=said.append).groups[0].accuracy_chip is not None
+    assert "is not kept for the next report" in said[-1]
+    assert str(run / "simulate-loihi2.json") in said[-1]
 
 
 @pytest.mark.parametrize(
@@ -67,18 +151,17 @@ def test_each_target_has_its_own_artifact(tmp_path: Path, calls: dict[str, int])
     assert (run / "simulate-nir.json").is_file()
 
 
-def test_names_under_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_under_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: dict[str, int]) -> None:
     monkeypatch.chdir(tmp_path)
     make_run(tmp_path / "runs" / "digits-conv-rmp")
-    assert find_run("digits-conv-rmp") == Path("runs/digits-conv-rmp")
-    assert find_run("digits/conv-rmp") == Path("runs/digits-conv-rmp")
-    with pytest.raises(UsageError) as caught:
-        find_run("digits-conv-rpm")
-    assert caught.value.code == "ND101"
-    assert "digits-conv-rmp" in caught.value.fix
+    make_group(tmp_path / "runs" / "g", seeds=2)
+    for name in ("digits-conv-rmp", "digits/conv-rmp"):
+        assert collect([name])[0].path == Path("runs/digits-conv-rmp")
+    assert collect(["g/seed-1"])[0].name == "g/seed-1"
+    assert "digits-conv-rmp" in refused(["digits-conv-rpm"], "ND101").fix
 
 
-def refused(runs: list[Path], code: str) -> UsageError:
+def refused(runs: list[Any], code: str) -> UsageError:
     with pytest.raises(UsageError) as caught:
         collect(runs)
     assert caught.value.code == code
@@ -95,16 +178,50 @@ def test_unfinished_run(tmp_path: Path, calls: dict[str, int]) -> None:
 def test_truncated_file(tmp_path: Path, calls: dict[str, int], name: str) -> None:
     run = make_run(tmp_path / "r")
     (run / name).write_text((run / name).read_text()[:-20] + "\n")
-    refused([run], "ND103")
+    assert refused([run], "ND107").where == str(run / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("evaluation.json", "{}"),
+        ("evaluation.json", "[]"),
+        ("manifest.json", "[]"),
+        ("manifest.json", '{"data": []}'),
+        ("manifest.json", '{"git": "main"}'),
+        ("metrics.jsonl", '{"epoch": 1}'),
+        ("metrics.jsonl", "3"),
+    ],
+)
+def test_foreign_file(tmp_path: Path, calls: dict[str, int], name: str, text: str) -> None:
+    run = make_run(tmp_path / "r")
+    (run / name).write_text(text)
+    error = refused([run], "ND107")
+    assert name in error.message
+    assert (error.where, error.exit_code) == (str(run / name), 2)
+    assert error.fix
+    assert calls["export"] == 0, "refused before anything slow"
 
 
 def test_not_a_run(tmp_path: Path) -> None:
     refused([tmp_path], "ND103")
+    (tmp_path / "file").write_text("")
+    refused([tmp_path / "file"], "ND103")
 
 
 def test_the_same_run_twice(tmp_path: Path, calls: dict[str, int]) -> None:
     run = make_run(tmp_path / "r")
     refused([run, tmp_path / "x" / ".." / "r"] if (tmp_path / "x").mkdir() is None else [], "ND113")
+
+
+def test_a_seed_in_two_groups(tmp_path: Path, calls: dict[str, int]) -> None:
+    group = make_group(tmp_path / "g", seeds=2)
+    error = refused([group, group / "seed-0"], "ND113")
+    assert error.where == f"{group} and {group / 'seed-0'}"
+    assert str(group / "seed-0") in error.message
+    (tmp_path / "h").mkdir()
+    (tmp_path / "h" / "seed-5").symlink_to(group / "seed-1")
+    refused([group, tmp_path / "h"], "ND113")
 
 
 def test_seeds_of_different_recipes(tmp_path: Path, calls: dict[str, int]) -> None:

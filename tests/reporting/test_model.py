@@ -125,6 +125,15 @@ def test_a_chip_without_prices(tmp_path: Path, calls: dict[str, int]) -> None:
     assert "PROXY loihi" in report_text(proxied)
 
 
+def test_the_placement_behind_chips_and_messages_is_named(tmp_path: Path, calls: dict[str, int]) -> None:
+    made = report(make_run(tmp_path / "a"), profiles=["loihi", "loihi2"], allow_proxy=True)
+    static = made.groups[0].energy[0].static
+    assert static is not None
+    assert (static.chips, static.chips_assumed, static.chips_from) == (1, False, "loihi2")
+    assert made.to_json()["groups"][0]["energy"][0]["static"]["chips_from"] == "loihi2"
+    assert "1 (as on loihi2)" in report_text(made)
+
+
 def test_text_names_what_is_missing(made: Report) -> None:
     text = report_text(made)
     assert "UNPRICED spikes out" in text

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurodeploy.diagnostics import UnsupportedError
+from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.interpret import interpret
+from neurodeploy.ir.nodes import LIF, Input, Integrator, Linear, Output
 from neurodeploy.passes.fold_pool import fold_pool
 from neurodeploy.passes.quantize import quantize
 from neurodeploy.sim.engine import Engine, Result
@@ -88,3 +90,46 @@ def test_unfolded_norms_and_float_graphs_on_the_integer_machine_are_refused():
         Engine(paper_chain(0), "loihi")
     assert refusal.value.code == "ND213"
     assert len(refusal.value.findings) > 3  # all findings, not the first
+
+
+def wired(nodes, *edges, timesteps=4):
+    return Graph({"input": Input((4,), "binary"), **nodes, "output": Output()}, edges, timesteps=timesteps)
+
+
+def test_an_output_that_adds_spikes_and_currents_is_not_cut_to_bytes():
+    rng = np.random.default_rng(0)
+    nodes = {"a": Linear(rng.normal(size=(3, 4)), rng.normal(size=3)), "lif": LIF((3,), 0.25, 0.5)}
+    nodes["b"] = Linear(rng.normal(size=(3, 3)), rng.normal(size=3))
+    graph = wired(nodes, ("input", "a"), ("a", "lif"), ("lif", "b"), ("lif", "output"), ("b", "output"))
+    assert_same(graph, random_input(graph, 0), "float64")
+    only_spikes = wired({"a": nodes["a"], "lif": nodes["lif"]}, ("input", "a"), ("a", "lif"), ("lif", "output"))
+    assert Engine(only_spikes).run(random_input(only_spikes, 0), 4).output.dtype == np.uint8
+
+
+def test_one_synapse_may_feed_several_populations():
+    nodes = {"a": Linear(np.eye(4), np.zeros(4)), "l": LIF((4,), 0.25, 0.5), "m": LIF((4,), 0.5, 0.75)}
+    graph = wired(nodes, ("input", "a"), ("a", "l"), ("a", "m"), ("l", "output"), ("m", "output"))
+    x = random_input(graph, 0)
+    assert_same(graph, x, "float32")
+    active = {layer.name: layer.total("neuron_updates_active") for layer in Engine(graph).run(x, 4).layers}
+    assert active["l"] == active["m"] == 4 * int(x.any(axis=2).sum())  # a dense layer reaches all of them
+
+
+def test_a_neuron_fed_by_spikes_is_active_where_they_arrive():
+    graph = wired({"lif": LIF((4,), 0.25, 0.5)}, ("input", "lif"), ("lif", "output"))
+    x = random_input(graph, 1)
+    (layer,) = [layer for layer in Engine(graph).run(x, 4).layers if layer.name == "lif"]
+    assert layer.total("neuron_updates_active") == int(x.sum())
+    assert layer.total("neuron_updates_idle") == x.size - int(x.sum())
+
+
+def test_a_readout_that_leaves_its_range_is_refused_with_the_steps_that_are_proven():
+    nodes = {"fc": Linear(np.full((2, 4), 254.0), np.full(2, 4000.0)), "readout": Integrator((2,))}
+    graph = wired(nodes, ("input", "fc"), ("fc", "readout"), ("readout", "output"))
+    x = np.ones((1, 40, 4), np.uint8)
+    most = 131071 // (4 * 254 + 4000)
+    assert Engine(graph, "loihi").run(x[:, :most], most).output.max() == most * (4 * 254 + 4000) * 64
+    with pytest.raises(UnsupportedError, match="left its 24-bit range") as refusal:
+        Engine(graph, "loihi").run(x, 40)
+    assert refusal.value.code == "ND223"
+    assert f"at most {most} timesteps" in refusal.value.fix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from neurodeploy.config.recipe import load_recipe
 from neurodeploy.diagnostics import UsageError
-from neurodeploy.training.checkpoint import is_run, load_checkpoint, load_state, run_folder
+from neurodeploy.training.checkpoint import is_run, load_checkpoint, load_state
 from neurodeploy.training.loop import train
 
 
@@ -37,9 +38,17 @@ def refused(folder) -> UsageError:
 
 def test_found_by_name_and_by_path(run, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert load_checkpoint("digits-x").folder == run_folder("digits/x")
+    assert load_checkpoint("digits-x").folder == load_checkpoint("digits/x").folder == Path("runs/digits-x")
     assert load_checkpoint(run).recipe.net.width == 8
     assert "digits-x" in refused("digits-y").fix
+
+
+def test_a_seed_is_found_by_name(run, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run.rename(tmp_path / "runs" / "seed-0")
+    (tmp_path / "runs" / "digits-x").mkdir()
+    (tmp_path / "runs" / "seed-0").rename(run / "seed-0")
+    assert load_checkpoint("digits-x/seed-0").folder == Path("runs/digits-x/seed-0")
 
 
 def test_the_model_gives_what_the_evaluation_says(run) -> None:
@@ -89,6 +98,18 @@ def test_a_folder_without_its_papers_is_no_run(run, name) -> None:
     error = refused(run)
     assert error.code == "ND107"
     assert name in error.message
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "null", '{"data": 3}', '{"data": {"test": null}}'])
+def test_foreign_manifest(run, text) -> None:
+    (run / "manifest.json").write_text(text)
+    error = refused(run)
+    assert (error.code, error.where) == ("ND107", str(run / "manifest.json"))
+    assert "--fresh" in error.fix
+
+
+def test_all_of_the_manifest_is_kept(run) -> None:
+    assert load_checkpoint(run).manifest == json.loads((run / "manifest.json").read_text())
 
 
 def test_damaged_state(run) -> None:

@@ -57,7 +57,9 @@ def test_a_run_has_the_files_of_the_contract(tmp_path) -> None:
     assert lines[-1]["train_loss"] < lines[0]["train_loss"]
     manifest = checkpoint.manifest
     assert (manifest["command"], manifest["recipe"], manifest["seed"]) == ("train", "digits/mlp-rmp", 0)
-    assert {"packages", "git", "python", "recipe_sha256", "data", "device", "argv"} <= set(manifest)
+    assert {"packages", "git", "neurodeploy_commit", "python", "recipe_sha256", "data", "device", "argv"} <= set(
+        manifest
+    )
     assert not checkpoint.model.training
     assert checkpoint.recipe.diff(small()) == []
     assert checkpoint.finished
@@ -184,6 +186,17 @@ def test_changed_data_are_refused(tmp_path) -> None:
     with pytest.raises(UsageError, match="test split has changed") as caught:
         train(small(), tmp_path / "run")
     assert caught.value.code == "ND109"
+
+
+@pytest.mark.parametrize("text", ["[]", '{"data": []}', ""])
+def test_a_foreign_manifest_is_refused_and_fresh_starts_over(text, tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(small(), tmp_path / "run", progress=_interrupt)
+    (tmp_path / "run" / "manifest.json").write_text(text)
+    with pytest.raises(UsageError, match=r"manifest\.json is not as neurodeploy writes it") as caught:
+        train(small(), tmp_path / "run")
+    assert caught.value.code == "ND107"
+    assert train(small("train.epochs=1"), tmp_path / "run", fresh=True).finished
 
 
 def _interrupt(progress: Progress) -> None:
