@@ -16,7 +16,7 @@ from typing import Any
 import nir
 import numpy as np
 
-from neurodeploy.ir.nodes import Integrator
+from neurodeploy.ir.nodes import LIF, Integrator
 from neurodeploy.targets.artifact import NETWORK, Artifact
 from neurodeploy.verification.compare import STATE_UNIT
 
@@ -90,12 +90,13 @@ def run_reader(name: str, artifact: Artifact, x: np.ndarray) -> dict[str, np.nda
     unheard = sorted(node for node, steps in seen.items() if len(steps) != x.shape[1])
     assert not unheard, f"{name} has no module for {unheard}"
     output = np.stack(outputs, axis=1)
+    reads_state = not all(isinstance(graph.nodes[s], LIF) for s in graph.sources(graph.output))
     if any(isinstance(graph.nodes[s], Integrator) for s in graph.sources(graph.output)):
         output = output.cumsum(axis=1)
     found: dict[str, np.ndarray] = {
         f"spikes/{node}": np.stack(steps, axis=1).astype(np.uint8) for node, steps in seen.items()
     }
-    found["output"] = output * (STATE_UNIT if graph.arithmetic == "loihi" else 1.0)
+    found["output"] = output * (STATE_UNIT if graph.arithmetic == "loihi" and reads_state else 1.0)
     return found
 
 

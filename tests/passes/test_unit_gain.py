@@ -1,5 +1,7 @@
 """Unit gain: the same spikes with gain 1 and no offset."""
 
+from itertools import pairwise
+
 import nir
 import numpy as np
 from graphs import random_graph, random_input
@@ -46,11 +48,8 @@ def test_a_network_of_another_framework_reaches_the_chip():
         "l2": lif(4),
         "out": nir.Output({"output": np.array([4])}),
     }
-    names = ["in", "a", "l1", "b", "l2", "out"]
-    foreign = from_nir(
-        nir.NIRGraph(nodes, list(zip(names[:-1], names[1:], strict=True))),
-        ReadOptions(input_kind="binary", timesteps=4),
-    )
+    file = nir.NIRGraph(nodes, list(pairwise(nodes)))
+    foreign = from_nir(file, ReadOptions(input_kind="binary", timesteps=4))
     done = compile_graph(foreign, load_target("loihi2").spec)
     assert done.graph.arithmetic == "loihi"
     x = random_input(foreign, 0, samples=64)

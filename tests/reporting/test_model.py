@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from neurodeploy.reporting import report
 from neurodeploy.reporting.build import short_labels
 from neurodeploy.reporting.model import Report, report_schema
+from neurodeploy.reporting.plain import markdown
 from neurodeploy.reporting.text import report_text
 
 
@@ -131,7 +132,7 @@ def test_the_placement_behind_chips_and_messages_is_named(tmp_path: Path, calls:
     assert static is not None
     assert (static.chips, static.chips_assumed, static.chips_from) == (1, False, "loihi2")
     assert made.to_json()["groups"][0]["energy"][0]["static"]["chips_from"] == "loihi2"
-    assert "1 (as on loihi2)" in report_text(made)
+    assert "| 1 (as on loihi2) |" in markdown(made)
 
 
 def test_text_names_what_is_missing(made: Report) -> None:
