@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 RECIPE = "recipe.toml"
 MODEL = "model.safetensors"
 STATE = "last/state.pt"
+STATE_KEYS = {"epoch", "model", "optimizer", "scheduler", "rng", "threads", "metrics"}
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,10 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise unreadable(path, f"the training state cannot be read: {first}", "start over with --fresh") from error
+    missing = STATE_KEYS if not isinstance(state, dict) else STATE_KEYS - set(state)
+    if missing:
+        what = f"the training state lacks {', '.join(sorted(missing))}"
+        raise unreadable(path, what, "start over with --fresh")
     return state
 
 

@@ -124,3 +124,11 @@ def test_damaged_state(run) -> None:
 def test_state_holds_no_code(run) -> None:
     state = torch.load(run / "last" / "state.pt", weights_only=True)
     assert {"epoch", "model", "optimizer", "scheduler", "rng", "metrics", "threads"} == set(state)
+
+
+@pytest.mark.parametrize("state", [{}, {"epoch": 1}, [1, 2]])
+def test_a_state_that_is_not_ours(run, state) -> None:
+    torch.save(state, run / "last" / "state.pt")
+    with pytest.raises(UsageError, match="the training state lacks") as caught:
+        load_state(run)
+    assert caught.value.code == "ND107"
