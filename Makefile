@@ -51,8 +51,10 @@ endif
 	.venv-lava/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
+# Ratios against other simulators on one artifact; `make demo` leaves the default one.
+ARTIFACT ?= runs/demo/rmp/export-loihi2
 bench: .venv/.dev
-	$(BIN)/python benchmarks/simulate.py
+	$(BIN)/python benchmarks/simulate.py $(ARTIFACT)
 
 clean:
 	rm -rf .venv .venv-lava build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
