@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 import sys
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -111,8 +112,9 @@ class Quantity(_Table):
 class _Measure(Quantity):
     """A physical number: it also needs a basis and one of the units of its kind."""
 
+    @abstractmethod
     def _units(self) -> Mapping[str, float]:
-        raise NotImplementedError
+        """Units of this kind of number -> factor to the base unit."""
 
     def _problems(self) -> Iterator[str]:
         yield from super()._problems()
