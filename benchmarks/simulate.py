@@ -3,8 +3,9 @@
     python benchmarks/simulate.py runs/digits-conv-rmp/seed-0/export-nir [--samples 256] [--repeats 5]
 
 Every simulator runs the same ``network.nir`` on the same inputs, one thread, float32; spikes are compared first, and a
-simulator whose spikes differ is reported as such. The image's first layer is computed at every step by all of them
-(the input is given as a sequence of T frames). Times are medians of process CPU time after one warm-up.
+simulator whose spikes differ is reported as such. Files are read and networks built before the clock starts. The
+image's first layer is computed at every step by all of them (the input is given as a sequence of T frames). Times are
+medians of process CPU time after one warm-up.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,7 +27,7 @@ from neurodeploy.reporting.text import table
 from neurodeploy.sim.engine import Engine
 from neurodeploy.targets.artifact import Artifact, find_artifact
 from neurodeploy.verification.compare import compare
-from neurodeploy.verification.readers import READERS, lacking, run_reader
+from neurodeploy.verification.readers import READERS, Reader, lacking
 
 
 def median_seconds(run: Callable[[], object], repeats: int) -> float:
@@ -58,7 +60,7 @@ def contenders(artifact: Artifact, x: np.ndarray) -> dict[str, Callable[[], dict
     }
     for name in READERS:
         if not lacking(name, artifact):
-            found[name] = lambda name=name: run_reader(name, artifact, x)
+            found[name] = partial(Reader(name, artifact).run, x)
     return found
 
 

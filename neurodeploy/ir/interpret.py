@@ -57,6 +57,21 @@ class Interpretation:
     membrane: Mapping[str, np.ndarray]
     output: np.ndarray
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """``output``, ``spikes/<node>`` and ``membrane/<node>``, the keys of golden vectors and traces."""
+        return named_arrays(self.output, self.spikes, self.membrane)
+
+
+def named_arrays(
+    output: np.ndarray, spikes: Mapping[str, np.ndarray], membrane: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Results under the keys of golden vectors and traces."""
+    return {
+        "output": output,
+        **{f"spikes/{name}": array for name, array in spikes.items()},
+        **{f"membrane/{name}": array for name, array in membrane.items()},
+    }
+
 
 def interpret(graph: Graph, x: np.ndarray, arithmetic: str = "float64") -> Interpretation:
     """Run ``graph`` on ``x`` ``(B, T, *shape)``.

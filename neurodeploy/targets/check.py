@@ -57,28 +57,23 @@ def core_limits(target: Target, profile: str | None = None) -> CoreLimits:
 
     limits = load_profile(name).limits
 
-    def number(key: str, factor: int = 1) -> int | None:
-        quantity = getattr(limits, key)
-        most = None if quantity is None else quantity.value if quantity.high is None else quantity.high
-        return int(most * factor) if isinstance(most, (int, float)) else None
-
     return CoreLimits(
         name=f"{name} (hardware_profiles/{name}.toml)" if name in profile_names() else name,
-        neurons=number("neurons_per_core"),
-        synaptic_memory_bytes=_value(limits.synapse_mem_per_core_kB, 1024),
-        axons_in=number("fan_in_axons_per_core"),
-        cores=number("cores"),
-        fan_in=number("max_fan_in"),
-        synapses=number("synapses_per_chip"),
-        weight_bits=number("weight_bits"),
-        state_bits=number("membrane_bits"),
+        neurons=_number(limits.neurons_per_core),
+        synaptic_memory_bytes=_number(limits.synapse_mem_per_core_kB, 1024),
+        axons_in=_number(limits.fan_in_axons_per_core),
+        cores=_number(limits.cores),
+        fan_in=_number(limits.max_fan_in),
+        synapses=_number(limits.synapses_per_chip),
+        weight_bits=_number(limits.weight_bits),
+        state_bits=_number(limits.membrane_bits),
         needed_weight_bits=weight_bits,
         needed_state_bits=state_bits,
     )
 
 
-def _value(quantity: Any, factor: int) -> int | None:
-    """The nominal number: a range of memory sizes means that nobody is sure, so the high end is not promised."""
+def _number(quantity: Any, factor: int = 1) -> int | None:
+    """The nominal number: where a source gives a range, its high end is not promised."""
     known = quantity is not None and isinstance(quantity.value, (int, float))
     return int(quantity.value * factor) if known else None
 

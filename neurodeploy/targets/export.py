@@ -165,10 +165,7 @@ def golden_vectors(compilation: Compilation, x: np.ndarray, timesteps: int) -> d
     elif _entry(compilation).values == "real":
         full = full.astype(np.float32)
     meaning = interpret(graph, full, graph.arithmetic)
-    arrays = {"host_input": host_input, "input": full, "output": meaning.output}
-    arrays.update({f"spikes/{name}": spikes for name, spikes in meaning.spikes.items()})
-    arrays.update({f"membrane/{name}": state for name, state in meaning.membrane.items()})
-    return arrays
+    return {"host_input": host_input, "input": full, **meaning.arrays()}
 
 
 def compile_document(

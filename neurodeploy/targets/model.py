@@ -30,6 +30,7 @@ class Model:
         data: What the samples are, for the manifest.
         source: Path -> sha256 of the files it came from.
         findings: What a user should know about it already.
+        prefix: Of the default folder's name; a file's artifacts carry its name.
     """
 
     graph: Graph

@@ -10,7 +10,7 @@ import contextlib
 import importlib.util
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import nir
@@ -58,46 +58,60 @@ def lacking(name: str, artifact: Artifact) -> str:
 
 def replay(name: str, artifact: Artifact, samples: int) -> dict[str, np.ndarray]:
     """The first ``samples`` golden inputs through reader ``name``; ``spikes/<node>`` and ``output``."""
-    return run_reader(name, artifact, artifact.golden["input"][:samples])
+    return Reader(name, artifact).run(artifact.golden["input"][:samples])
 
 
-def run_reader(name: str, artifact: Artifact, x: np.ndarray) -> dict[str, np.ndarray]:
-    """``x`` ``(B, T, *shape)`` through reader ``name``.
+class Reader:
+    """``network.nir`` of an artifact, loaded by reader ``name``; every :meth:`run` starts from zero states."""
 
-    The file leaves the integrator to the host: its sum is taken here, in float64, in the unit of the golden output.
-    """
-    import torch
+    def __init__(self, name: str, artifact: Artifact) -> None:
+        self.name, self.graph = name, artifact.network
+        with _quiet():  # snnTorch prints the graph, Norse warns of every r that it ignores
+            self.net = READERS[name](nir.read(artifact.folder / NETWORK), self.graph.dt)
+        self.net.eval()
+        self.seen: dict[str, list[np.ndarray]] = {node: [] for node in self.graph.names(LIF)}
+        for path, module in self.net.named_modules():
+            if path in self.seen:
+                module.register_forward_hook(_collect(self.seen[path]))
 
-    graph = artifact.network
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        net = READERS[name](nir.read(artifact.folder / NETWORK), graph.dt)
-        net.eval()
-        wanted = {key.removeprefix("spikes/") for key in artifact.golden if key.startswith("spikes/")}
-        seen: dict[str, list[np.ndarray]] = {node: [] for node in wanted}
-        hooks = [
-            module.register_forward_hook(_collect(seen[path])) for path, module in net.named_modules() if path in wanted
-        ]
+    def run(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """``x`` ``(B, T, *shape)``; ``spikes/<node>`` and ``output``, as ``--trace``.
+
+        The file leaves the integrator to the host: its sum is taken here, in float64, in the unit of the golden output.
+        """
+        import torch
+
+        for steps in self.seen.values():
+            steps.clear()
+        for module in self.net.modules():
+            if hasattr(module, "reset_mem"):  # snnTorch keeps the membrane in the module; the others pass it along
+                module.reset_mem()
         outputs, state = [], None
-        with torch.no_grad():
+        with torch.no_grad(), _quiet():
             for t in range(x.shape[1]):
                 step = torch.from_numpy(np.ascontiguousarray(x[:, t])).float()
-                y = net(step) if state is None else net(step, state)
+                y = self.net(step) if state is None else self.net(step, state)
                 y, state = y if isinstance(y, tuple) else (y, None)
                 outputs.append(y.double().numpy())
-        for hook in hooks:
-            hook.remove()
-    unheard = sorted(node for node, steps in seen.items() if len(steps) != x.shape[1])
-    assert not unheard, f"{name} has no module for {unheard}"
-    output = np.stack(outputs, axis=1)
-    reads_state = not all(isinstance(graph.nodes[s], LIF) for s in graph.sources(graph.output))
-    if any(isinstance(graph.nodes[s], Integrator) for s in graph.sources(graph.output)):
-        output = output.cumsum(axis=1)
-    found: dict[str, np.ndarray] = {
-        f"spikes/{node}": np.stack(steps, axis=1).astype(np.uint8) for node, steps in seen.items()
-    }
-    found["output"] = output * (STATE_UNIT if graph.arithmetic == "loihi" and reads_state else 1.0)
-    return found
+        unheard = sorted(node for node, steps in self.seen.items() if len(steps) != x.shape[1])
+        assert not unheard, f"{self.name} has no module for {unheard}"
+        output = np.stack(outputs, axis=1)
+        read = [self.graph.nodes[source] for source in self.graph.sources(self.graph.output)]
+        if any(isinstance(node, Integrator) for node in read):
+            output = output.cumsum(axis=1)
+        in_state_units = self.graph.arithmetic == "loihi" and not all(isinstance(node, LIF) for node in read)
+        found: dict[str, np.ndarray] = {
+            f"spikes/{node}": np.stack(steps, axis=1).astype(np.uint8) for node, steps in self.seen.items()
+        }
+        found["output"] = output * (STATE_UNIT if in_state_units else 1.0)
+        return found
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _collect(into: list[np.ndarray]) -> Callable[..., None]:

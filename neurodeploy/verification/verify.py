@@ -10,7 +10,7 @@ import numpy as np
 
 from neurodeploy.diagnostics import UsageError, VerificationError, nearest, not_built
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.interpret import interpret
+from neurodeploy.ir.interpret import interpret, named_arrays
 from neurodeploy.targets.artifact import NETWORK, Artifact, find_artifact
 from neurodeploy.verification import lava, readers
 from neurodeploy.verification.compare import Comparison, compare, skipped
@@ -74,15 +74,13 @@ def _one(name: str, artifact: Artifact, arithmetic: str, samples: int) -> Compar
     graph, golden = artifact.network, artifact.golden
     x = golden["input"][:samples]
     if name == "interpreter":
-        found = compare(graph, golden, _interpreted(artifact, x, arithmetic), exact=True)
+        found = compare(graph, golden, interpret(graph, x, arithmetic).arrays(), exact=True)
         return _with_encoder(found, artifact, samples, lambda g, x: interpret(g, x, "float32").output)
     if name == "engine":
         from neurodeploy.sim.engine import Engine
 
         result = Engine(graph, arithmetic).run(x, x.shape[1], keep_membrane=True)
-        arrays = {"output": result.output}
-        arrays.update({f"spikes/{node}": array for node, array in result.spikes.items()})
-        arrays.update({f"membrane/{node}": array for node, array in result.membrane.items()})
+        arrays = named_arrays(result.output, result.spikes, result.membrane)
         found = compare(graph, golden, arrays, exact=True)
         return _with_encoder(found, artifact, samples, lambda g, x: Engine(g).run(x, x.shape[1]).output)
     if name == "lava":
@@ -119,11 +117,3 @@ def _with_encoder(
         equal=found.equal and not different,
         why=f"{different} of the host encoder's spikes differ" if different else found.why,
     )
-
-
-def _interpreted(artifact: Artifact, x: np.ndarray, arithmetic: str) -> dict[str, np.ndarray]:
-    meaning = interpret(artifact.network, x, arithmetic)
-    found = {"output": meaning.output}
-    found.update({f"spikes/{node}": array for node, array in meaning.spikes.items()})
-    found.update({f"membrane/{node}": array for node, array in meaning.membrane.items()})
-    return found
