@@ -1,7 +1,7 @@
 """A recipe: one TOML file that says everything about a training run.
 
 ``load_recipe`` follows ``extends``, applies ``--set`` overrides, and checks the result: every wrong key is reported
-at once (ND102, exit 2), and what the format names but this version does not build is refused by name (ND501, exit 3).
+at once (ND102, exit 2). The keys are in ``config/recipe_sections.py``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from neurodeploy.diagnostics import Finding, UnsupportedError, UsageError, nearest
+from neurodeploy.config.recipe_sections import (
+    Data,
+    Losses,
+    Metric,
+    Net,
+    Neuron,
+    Norm,
+    Published,
+    Readout,
+    RepAct,
+    Section,
+    Train,
+)
+from neurodeploy.diagnostics import Finding, UsageError, nearest
 
 if sys.version_info >= (3, 11):
     from importlib.resources.abc import Traversable
@@ -29,107 +42,14 @@ else:
     if TYPE_CHECKING:
         from importlib.abc import Traversable
 
+#: Datasets of events; their samples have frames.
+EVENT_DATASETS = ("nmnist", "cifar10-dvs")
+
 #: Endings that make a word a path; see :func:`is_path`.
 PATH_ENDINGS = (".toml", ".nir", ".net", ".onnx", ".npz")
 
 
-class _Section(BaseModel):
-    """A table of the recipe: frozen, unknown keys refused, no silent conversion ("3" is not 3)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Data(_Section):
-    """``[data]``: dataset, samples per step, augmentation of training samples."""
-
-    name: Literal[
-        "digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "imagenet", "nmnist", "cifar10-dvs", "dvs-gesture"
-    ]
-    batch: int = Field(128, ge=1)
-    augment: Literal["none", "crop-flip", "cifar10-policy", "roll-flip"] = "none"
-
-
-class Net(_Section):
-    """``[net]``: which network; ``width`` is the channels of the first convolution, or the mlp's hidden features."""
-
-    name: Literal["conv", "mlp", "resnet20", "resnet20-slim", "resnet19", "vgg16", "resnet18", "resnet34"]
-    width: int = Field(16, ge=1)
-
-
-class Neuron(_Section):
-    """``[neuron]``: decay τ per step, firing threshold, surrogate gradient of the spike."""
-
-    tau: float = Field(0.25, ge=0, le=1)
-    v_threshold: float = Field(0.5, gt=0)
-    surrogate: Literal["tanh", "ste", "rectangular", "triangle"] = "tanh"
-
-
-class Norm(_Section):
-    """``[norm]``: normalization before each hidden neuron."""
-
-    kind: Literal["tdbn", "batchnorm", "none"] = "tdbn"
-    alpha: float = Field(1.0, gt=0)
-
-
-class Readout(_Section):
-    """``[readout]``: the output neuron; ``integrate`` is Eq. 4, u[t] = u[t−1] + x[t]."""
-
-    kind: Literal["integrate"] = "integrate"
-
-
-class Train(_Section):
-    """``[train]``: epochs and optimizer. ``cosine`` falls to 0 after the last step, by epoch (see training/loop.py)."""
-
-    epochs: int = Field(ge=1)
-    lr: float = Field(gt=0)
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(1e-4, ge=0)
-    schedule: Literal["cosine", "constant", "step"] = "cosine"
-    precision: Literal["float32", "bf16", "float16"] = "float32"
-
-
-class CrossEntropyLoss(_Section):
-    """``[loss.cross_entropy]``: on the mean over T of the logits, on their sum (Eq. 4 as written), or per step."""
-
-    per: Literal["mean_logits", "sum_logits", "per_step"] = "mean_logits"
-
-
-class RmpLoss(_Section):
-    """``[loss.rmp]``: RMP-Loss, Eq. 8-12. A missing table is vanilla training.
-
-    The paper allows any p > 0; below 1 the gradient at u = o is infinite, so it is refused here.
-    """
-
-    k: float = Field(0.1, ge=0)
-    p: float = Field(2.0, ge=1)
-    schedule: Literal["ramp", "constant"] = "ramp"
-    layers: Literal["all", "exclude_first_last"] = "all"
-
-
-class LafLoss(_Section):
-    """``[loss.laf]``: the LAF loss of EnOF-SNN."""
-
-    weight: float = Field(0.1, ge=0)
-    temperature: float = Field(1.0, gt=0)
-    teacher: str = ""
-
-
-class Losses(_Section):
-    """``[loss.*]``: the terms that are added up."""
-
-    cross_entropy: CrossEntropyLoss = CrossEntropyLoss()
-    rmp: RmpLoss | None = None
-    laf: LafLoss | None = None
-
-
-class RepAct(_Section):
-    """``[repact]``: ReLU instead of the last spikes (EnOF-SNN Eq. 8)."""
-
-    enabled: bool = False
-
-
-class Recipe(_Section):
+class Recipe(Section):
     """A resolved recipe: every key has its value, ``extends`` is gone. Frozen.
 
     ``name`` is where it came from (``digits/conv-rmp`` or a file); it is not part of the file and not compared
@@ -147,10 +67,12 @@ class Recipe(_Section):
     train: Train
     loss: Losses = Losses()
     repact: RepAct = RepAct()
+    metric: Metric = Field(default_factory=lambda: Metric.model_validate({}))
+    published: Published | None = None
 
     def flat(self) -> dict[str, Any]:
-        """Dotted key -> value, without the keys that are absent."""
-        return _flatten(self.model_dump(exclude_none=True))
+        """Dotted key -> value, without the keys that are absent and without ``published``, which trains nothing."""
+        return _flatten(self.model_dump(exclude_none=True, exclude={"published"}))
 
     def diff(self, other: Recipe) -> list[tuple[str, Any, Any]]:
         """``(key, here, there)`` for every key that differs; None where a key is absent."""
@@ -165,21 +87,6 @@ class Recipe(_Section):
     def to_toml(self) -> str:
         """The resolved recipe as TOML; ``load_recipe`` of it gives the same recipe."""
         return _toml(self.model_dump(exclude_none=True))
-
-
-#: What the format names and this version does not build: key -> (values built, what to do meanwhile).
-_BUILT: dict[str, tuple[tuple[Any, ...], str]] = {
-    "data.name": (("digits",), 'use data.name = "digits"'),
-    "data.augment": (("none",), 'use data.augment = "none"'),
-    "net.name": (("conv", "mlp"), 'use net.name = "conv" or "mlp"'),
-    "neuron.surrogate": (("tanh",), 'use neuron.surrogate = "tanh"'),
-    "norm.kind": (("tdbn",), 'use norm.kind = "tdbn"'),
-    "train.optimizer": (("sgd",), 'use train.optimizer = "sgd"'),
-    "train.schedule": (("cosine", "constant"), 'use train.schedule = "cosine" or "constant"'),
-    "train.precision": (("float32",), 'use train.precision = "float32"'),
-    "loss.cross_entropy.per": (("mean_logits", "sum_logits"), 'use loss.cross_entropy.per = "mean_logits"'),
-    "repact.enabled": ((False,), "use repact.enabled = false"),
-}
 
 
 def is_path(word: str, folder: Path | None = None) -> bool:
@@ -207,7 +114,6 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
 
     Raises:
         UsageError: ND101 for an unknown name, ND102 with every wrong key of an unreadable or wrong recipe.
-        UnsupportedError: ND501 for what is named in the format and not built yet.
     """
     place = _find(str(name_or_path), None)
     table = _resolve(place, ())
@@ -218,7 +124,6 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     unknown = ["name"] if "name" in table else []
     table.pop("name", None)
     recipe = _checked(table, label, unknown)
-    _refuse_unbuilt(recipe, label)
     return recipe.model_copy(update={"name": place.label})
 
 
@@ -313,6 +218,11 @@ def _checked(table: dict[str, Any], label: str, unknown: Sequence[str]) -> Recip
         recipe = Recipe.model_validate(table)
     except ValidationError as error:
         findings += [_finding(problem) for problem in error.errors()]
+    else:
+        findings += [
+            Finding("ND102", "error", key, rule, measured=_get(recipe, key), fix=f"it must agree: {rule}")
+            for key, rule in _contradictions(recipe)
+        ]
     if findings:
         keys = ", ".join(f"`{finding.node}`" for finding in findings)
         count = "1 key is" if len(findings) == 1 else f"{len(findings)} keys are"
@@ -324,6 +234,48 @@ def _checked(table: dict[str, Any], label: str, unknown: Sequence[str]) -> Recip
             findings=findings,
         )
     return recipe
+
+
+def _get(recipe: Recipe, key: str) -> Any:
+    table, _, last = key.partition(".")
+    return getattr(getattr(recipe, table), last)
+
+
+def _contradictions(recipe: Recipe) -> list[tuple[str, str]]:
+    """``(key, rule)`` of every key that is right alone and contradicts another."""
+    net, data = recipe.net, recipe.data
+    residual = net.name.startswith("resnet")
+    imagenet_form = net.name in ("resnet18", "resnet34")
+    ann = recipe.neuron.kind == "relu"
+    own = data.name == "image-folder"
+    events = data.name in EVENT_DATASETS
+    large = data.name in ("imagenet", "image-folder")
+    rules = [
+        ("net.block", net.block == "sew" and not residual, f"{net.name} has no residual blocks"),
+        ("net.block", net.block == "sew" and ann, 'an ANN has no spikes to add; block = "basic"'),
+        ("net.stem", net.stem > 0 and not residual, f"{net.name} has no stem"),
+        ("net.head", net.head == "fc256" and net.name != "resnet19", "only resnet19 has that head"),
+        ("net.stem_pool", net.stem_pool == "max" and not imagenet_form, f"the stem of {net.name} has no such pool"),
+        ("neuron.kind", ann and recipe.timesteps != 1, "an ANN (relu) has timesteps = 1"),
+        ("neuron.kind", ann and recipe.loss.rmp is not None, "an ANN (relu) has no potential for [loss.rmp]"),
+        ("neuron.kind", ann and recipe.repact.enabled, "an ANN (relu) has no spikes for [repact] to replace"),
+        ("norm.kind", ann and recipe.norm.kind == "tdbn", "an ANN (relu) has no threshold; batchnorm or none"),
+        ("data.folder", own and not data.folder, "image-folder needs the folder"),
+        ("data.classes", own and data.classes < 2, "image-folder needs the number of classes"),
+        ("data.size", own and data.size < 1, "image-folder needs the size of its samples"),
+        ("data.folder", bool(data.folder) and not own, "only image-folder has a folder"),
+        ("data.classes", bool(data.classes) and not own, f"{data.name} has its own number of classes"),
+        ("data.size", bool(data.size) and not own and not events, f"{data.name} has its own size"),
+        ("data.frames", data.frames > 0 and not events, f"{data.name} holds no events"),
+        ("data.frames", events and not data.stack and data.frames not in (0, recipe.timesteps),
+         f"one frame per timestep ({recipe.timesteps}), or stack = true"),
+        ("data.stack", data.stack and not events, f"{data.name} holds no events"),
+        ("data.stack", data.stack and data.frames == 0, "stack needs the number of frames"),
+        ("data.augment", data.augment == "roll-flip" and not events, "roll-flip is for events"),
+        ("data.augment", data.augment not in ("none", "roll-flip") and events, "events know roll-flip only"),
+        ("data.augment", data.augment == "resized-crop-flip" and not large, f"{data.name} has small images"),
+    ]  # fmt: skip
+    return [(key, rule) for key, wrong, rule in rules if wrong]
 
 
 def _finding(problem: Any) -> Finding:
@@ -363,7 +315,7 @@ def known_keys() -> list[str]:
             if field.exclude:
                 continue
             kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
-            inner = next((kind for kind in kinds if issubclass(kind, _Section)), None)
+            inner = next((kind for kind in kinds if issubclass(kind, Section)), None)
             found += keys(inner, f"{prefix}{name}.") if inner else [prefix + name]
         return found
 
@@ -377,27 +329,6 @@ def _allowed(key: str) -> tuple[Any, ...]:
         annotation = section.model_fields[table].annotation
         section = next(kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type))
     return get_args(section.model_fields[last].annotation)
-
-
-def _refuse_unbuilt(recipe: Recipe, label: str) -> None:
-    values = recipe.flat()
-    wrong = [
-        Finding("ND501", "error", key, f"{key} = {_scalar(values[key])} is not built yet in this version", fix=fix)
-        for key, (built, fix) in _BUILT.items()
-        if values[key] not in built
-    ]
-    if recipe.loss.laf is not None:
-        wrong.append(
-            Finding("ND501", "error", "loss.laf", "[loss.laf] is not built yet in this version", fix="remove it")
-        )
-    if wrong:
-        raise UnsupportedError(
-            "ND501",
-            "; ".join(finding.rule for finding in wrong),
-            where=label,
-            fix="; ".join(finding.fix for finding in wrong),
-            findings=wrong if len(wrong) > 1 else (),
-        )
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
