@@ -10,13 +10,13 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import fx
 
-from neurodeploy.diagnostics import UnsupportedError
+from neurodeploy.diagnostics import UnsupportedError, not_built
 from neurodeploy.ir import nodes as ir
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.nn import layers
@@ -27,28 +27,38 @@ if TYPE_CHECKING:
     from neurodeploy.training.checkpoint import Checkpoint
 
 
+Values = Literal["binary", "integer", "real"]
+
+
 def lower(checkpoint: Checkpoint) -> Graph:
     """The float graph of a trained network, norms unfolded, in the precision of its parameters."""
     from neurodeploy.data import describe
 
     recipe = checkpoint.recipe
-    graph = lower_module(checkpoint.model, describe(recipe.data.name).shape, recipe.timesteps)
+    info = describe(recipe.data, recipe.timesteps)
+    values: Values = "real"
+    if info.temporal:  # frames of events are spikes already: no encoder
+        values = "binary" if recipe.data.binary else "integer"
+    graph = lower_module(checkpoint.model, info.shape, recipe.timesteps, values)
     return Graph(graph.nodes, graph.edges, graph.timesteps, origin=f"{checkpoint.folder.name}")
 
 
-def lower_module(model: torch.nn.Module, shape: tuple[int, ...], timesteps: int) -> Graph:
+def lower_module(model: torch.nn.Module, shape: tuple[int, ...], timesteps: int, values: Values = "real") -> Graph:
     """The graph of a module built from :mod:`neurodeploy.nn`.
 
     Args:
         model: A module whose ``forward`` takes ``(T, B, *shape)`` and uses only our layers and ``+``.
         shape: Shape of one sample.
         timesteps: T.
+        values: What a sample holds.
 
     Raises:
-        UnsupportedError: A module or operation without a counterpart in the graph (ND219), naming it.
+        UnsupportedError: A module or operation without a counterpart in the graph (ND219), or with one that is not
+            built yet (ND501: a ReLU, a max pool); named.
     """
     traced = _Tracer().trace(model)
     modules = dict(model.named_modules())
+    spiking = any(isinstance(module, LIF) for module in modules.values())
     nodes: dict[str, ir.Node] = {}
     edges: list[Edge] = []
     carries: dict[fx.Node, tuple[str, ...]] = {}  # a traced value is the sum of these nodes' outputs
@@ -63,21 +73,23 @@ def lower_module(model: torch.nn.Module, shape: tuple[int, ...], timesteps: int)
 
     for value in traced.nodes:
         if value.op == "placeholder":
-            carries[value] = add("input", ir.Input(tuple(shape)), ())
+            carries[value] = add("input", ir.Input(tuple(shape), values), ())
         elif value.op == "output":
             add("output", ir.Output(), carries[value.args[0]])
         elif value.op == "call_function" and value.target in (operator.add, torch.add):
             carries[value] = carries[value.args[0]] + carries[value.args[1]]
         elif value.op == "call_module":
             module, sources = modules[value.target], carries[value.args[0]]
-            if isinstance(module, layers.Repeat):
-                carries[value] = sources  # every step sees the same value: no node
+            if isinstance(module, (layers.Repeat, torch.nn.Identity)):
+                carries[value] = sources  # every step sees the same value, or nothing changes: no node
                 continue
             calls[value.target] += 1
             # A module that is called again stands for another place in the graph, with the same parameters: our
             # neurons start every forward from zero, so a shared LIF is two populations.
             again = f"_{calls[value.target]}" if calls[value.target] > 1 else ""
             name = str(value.target).replace(".", "_") + again
+            if isinstance(module, (layers.ReLU, layers.MaxPool2d)):
+                raise _without_node(module, name, spiking)
             carries[value] = add(name, _lowered(module, name, shapes[sources[0]]), sources)
         else:
             operation = getattr(value.target, "__name__", value.target)
@@ -94,7 +106,25 @@ class _Tracer(fx.Tracer):
     """Every module with a lowering is a leaf; containers are traced through."""
 
     def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (layers.Repeat, *_LOWER)) or super().is_leaf_module(m, module_qualified_name)
+        ours = (layers.Repeat, layers.ReLU, layers.MaxPool2d, *_LOWER)
+        return isinstance(m, ours) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _without_node(module: torch.nn.Module, name: str, spiking: bool) -> UnsupportedError:
+    """ND501 for a layer of ours that no node of the graph stands for yet."""
+    if isinstance(module, layers.MaxPool2d):
+        return not_built(f"max pool `{name}` in the graph", where=name, fix='train with net.stem_pool = "avg"')
+    if spiking:
+        return not_built(
+            f"`{name}` is RepAct's ReLU: it needs a host tail (its ReLU and all behind it), which",
+            where=name,
+            fix="export a network that was trained without [repact]; evaluate this one with neurodeploy train",
+        )
+    return not_built(
+        f"`{name}` is the ReLU of an ANN: a graph without spikes",
+        where=name,
+        fix='export the spiking network instead: neuron.kind = "lif"',
+    )
 
 
 def _lowered(module: torch.nn.Module, name: str, shape: ir.Shape) -> ir.Node:
@@ -150,7 +180,7 @@ _LOWER: dict[type, Callable[[Any, ir.Shape], ir.Node]] = {
     layers.Conv2d: _conv,
     layers.Linear: _linear,
     TdBatchNorm: _norm,
-    layers.AvgPool2d: lambda m, shape: ir.AvgPool2d(_pair(m.kernel_size), _pair(m.stride)),
+    layers.AvgPool2d: lambda m, shape: ir.AvgPool2d(_pair(m.kernel_size), _pair(m.stride), _pair(m.padding)),
     layers.Flatten: lambda m, shape: ir.Flatten(),
     LIF: lambda m, shape: ir.LIF(shape, np.asarray(m.tau), np.asarray(m.v_threshold)),
     Integrator: lambda m, shape: ir.Integrator(shape),

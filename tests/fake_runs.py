@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from neurodeploy.config.recipe import load_recipe
 from neurodeploy.data import load
+from neurodeploy.diagnostics import UnsupportedError
 from neurodeploy.files import sha256
 from neurodeploy.reporting import collect
 from neurodeploy.sim.trace import COUNT_KEYS, LayerCounts, Trace
@@ -22,22 +24,51 @@ SAMPLES = 360
 LAYERS = (("lif1", 1024, 9 * 32), ("lif2", 512, 9 * 64), ("lif3", 256, 10))
 
 
-def make_run(path: Path, *, method: str = "vanilla", seed: int = 0, epochs: int = 6, overrides: Any = ()) -> Path:
-    """A finished run. ``rmp`` has lower quantization error and slightly fewer spikes."""
+#: What each method adds to the recipe ``digits/conv-vanilla``.
+METHODS: dict[str, list[str]] = {
+    "vanilla": [],
+    "rmp": [],
+    "laf": ["loss.laf.teacher=teacher"],
+    "repact": ["repact.enabled=true"],
+    "laf-repact": ["loss.laf.teacher=teacher", "repact.enabled=true"],
+    "ann": ["timesteps=1", "neuron.kind=relu", "norm.kind=batchnorm"],
+}
+
+
+def make_run(
+    path: Path,
+    *,
+    method: str = "vanilla",
+    seed: int = 0,
+    epochs: int = 6,
+    overrides: Sequence[str] = (),
+    recipe_name: str | None = None,
+) -> Path:
+    """A finished run. ``rmp`` has lower quantization error and slightly fewer spikes; ``ann`` has neither.
+
+    ``recipe_name`` is what the manifest calls the recipe that was trained.
+    """
     rng = np.random.default_rng([seed, method == "rmp"])
     accuracy = (353 + (0, 2, -1)[seed % 3] + (method == "rmp")) / SAMPLES
     path.mkdir(parents=True)
-    recipe = load_recipe(f"digits/conv-{method}", overrides).with_seed(seed)
+    shipped = "digits/conv-rmp" if method == "rmp" else "digits/conv-vanilla"
+    recipe = load_recipe(shipped, [*METHODS[method], *overrides]).with_seed(seed)
     text = recipe.to_toml()
     (path / "recipe.toml").write_text(text)
-    data = {"name": "digits", "test": load("digits", "test").sha256}
-    (path / "manifest.json").write_text(
-        json.dumps({"git": {"commit": "0123456789abcdef", "modified": False}, "data": data})
-    )
+    split = load(recipe.data, "test", timesteps=recipe.timesteps)
+    manifest = {
+        "git": {"commit": "0123456789abcdef", "modified": False},
+        "neurodeploy_commit": "fedcba9876543210",
+        "recipe": recipe_name or recipe.name,
+        "data": {"name": "digits", "test": split.sha256},
+        "data_note": split.note,
+        "argv": ["neurodeploy", "train", recipe.name, "--seeds", "0,1,2"],
+    }
+    (path / "manifest.json").write_text(json.dumps(manifest))
     (path / "model.safetensors").write_bytes(hashlib.sha256(f"{method}{seed}".encode()).digest())
     factor = 0.5 if method == "rmp" else 1.0
-    layers = []
-    for index, (name, _, _) in enumerate(LAYERS):
+    layers: list[dict[str, Any]] = []
+    for index, (name, _, _) in enumerate(() if method == "ann" else LAYERS):
         spread = 0.32 * (0.8 if method == "rmp" else 1)
         u = np.concatenate([rng.normal(0.05, spread / 2, 6000), rng.normal(0.8, spread, 2500)])
         counts, _ = np.histogram(u, 60, (-1, 2))
@@ -58,9 +89,10 @@ def make_run(path: Path, *, method: str = "vanilla", seed: int = 0, epochs: int 
         "schema": "neurodeploy.evaluation/1",
         "accuracy": accuracy,
         "samples": SAMPLES,
-        "quantization_error": sum(layer["quantization_error"] for layer in layers) / len(layers),
-        "firing_rate": 0.15,
+        "quantization_error": sum(layer["quantization_error"] for layer in layers) / len(layers) if layers else None,
+        "firing_rate": 0.15 if layers else None,
         "layers": layers,
+        "best": {"epoch": epochs - 1, "accuracy": accuracy + 1 / SAMPLES},
     }
     (path / "evaluation.json").write_text(json.dumps(evaluation))
     lines = []
@@ -70,7 +102,8 @@ def make_run(path: Path, *, method: str = "vanilla", seed: int = 0, epochs: int 
             {
                 "epoch": epoch + 1, "lr": 0.1, "train_loss": float(2.3 * (1 - done) + rng.random() * 0.02),
                 "train_accuracy": float(done), "test_loss": 0.1, "test_accuracy": float(accuracy * done),
-                "quantization_error": float(0.12 * (1 - (1 - factor) * done)), "firing_rate": 0.15, "seconds": 0.4,
+                "quantization_error": float(0.12 * (1 - (1 - factor) * done)) if layers else None,
+                "firing_rate": 0.15 if layers else None, "seconds": 0.4,
             }
         )  # fmt: skip
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -84,7 +117,10 @@ def make_group(path: Path, *, method: str = "vanilla", seeds: int = 3, **more: A
 
 
 def fake_export(run: Path, target: str, data_root: Any) -> None:
-    """What ``export`` leaves in a run, as far as a report reads it."""
+    """What ``export`` leaves in a run, as far as a report reads it; RepAct and an ANN are refused, as by a chip."""
+    recipe = load_recipe(run / "recipe.toml")
+    if recipe.repact.enabled or recipe.neuron.kind == "relu":
+        raise UnsupportedError("ND221", "paths of different length meet in lif2", where="lif2", fix="another target")
     folder = run / f"export-{target}"
     folder.mkdir(exist_ok=True)
     (folder / "network.nir").write_bytes(b"graph of " + (run / "model.safetensors").read_bytes())

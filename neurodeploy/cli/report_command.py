@@ -52,6 +52,8 @@ def command(
 
     A RUN is a folder or a name under runs/. A folder of seeds (train --seeds) is one group: mean ± standard deviation.
     What is missing is exported and simulated first, and kept for the next report.
+    A network that the target does not take is reported in float, with the reason. A run of a recipe that stands for a
+    published figure is shown beside it, with what differs.
 
     Example: neurodeploy report digits-conv-vanilla digits-conv-rmp --html report.html
     """

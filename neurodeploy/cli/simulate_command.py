@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from neurodeploy.cli.options import data_root_option, file_option, refuse_existing_folder
 from neurodeploy.cli.output import emit, notice, output_options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from neurodeploy.targets.artifact import Runnable
 
 
 @click.command("simulate")
@@ -103,10 +109,7 @@ def command(
     if inputs is not None:
         x, y = load_inputs(inputs)
     else:
-        from neurodeploy.data import load
-
-        dataset = load(str(data), split, root=data_root)
-        x, y = dataset.x, dataset.y
+        x, y = _dataset(str(data), split, limit, timesteps, runnable, data_root)
     x, y = x[:limit], None if y is None else y[:limit]
     with sample_progress(len(x), quiet or as_json) as progress:
         result = simulate(
@@ -127,3 +130,20 @@ def command(
     if trace is not None:
         write_npz(trace, result.arrays())
     emit("simulate", result.to_json(), as_json, simulate_text)
+
+
+def _dataset(
+    name: str, split: str, limit: int | None, timesteps: int | None, runnable: Runnable, root: Path | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first samples of a split, cut and scaled as the artifact's own recipe does where it is the same dataset."""
+    import numpy as np
+
+    from neurodeploy.config.recipe_sections import Data
+    from neurodeploy.data import load
+
+    own = runnable.dataset
+    data = Data.model_validate(own) if own is not None and own.get("name") == name else name
+    dataset = load(data, split, timesteps=timesteps or runnable.graph.timesteps, root=root)
+    if limit is None or limit >= len(dataset):
+        return dataset.x, dataset.y
+    return dataset.batch(np.arange(limit)), dataset.y[:limit]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,13 @@ LINES = 5
     type=click.Path(path_type=Path),
     help="Folder of datasets.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Processes that prepare batches; the result does not depend on it.",
+)
 @click.option("--download", is_flag=True, help="Allow downloading a dataset that is missing.")
 @output_options
 def command(
@@ -47,6 +55,7 @@ def command(
     dry_run: bool,
     device: str,
     data_root: Path | None,
+    workers: int,
     download: bool,
     as_json: bool,
     quiet: bool,
@@ -54,8 +63,11 @@ def command(
     """Train RECIPE, a name (digits/conv-rmp) or a .toml file.
 
     A run that was interrupted goes on where it stopped, if the recipe is the same.
+
+    Several processes share the work under torchrun: torchrun --nproc-per-node 2 -m neurodeploy train RECIPE
     """
     from neurodeploy.config.recipe import load_recipe
+    from neurodeploy.training import distributed
 
     resolved = load_recipe(recipe, overrides)
     out = out or default_out(recipe)
@@ -67,23 +79,27 @@ def command(
         return
     refuse_mixture(out, several=seeds is not None)
 
-    results = [
-        train_shown(one, folder, device=device, data_root=data_root, download=download, fresh=fresh, quiet=quiet)
-        for one, folder in runs
-    ]
+    quiet = quiet or not distributed.is_main()
+    how = {"device": device, "data_root": data_root, "download": download, "fresh": fresh, "workers": workers}
+    results = [train_shown(one, folder, quiet=quiet, **how) for one, folder in runs]
+    distributed.leave()
+    if not distributed.is_main():
+        return
     emit("train", results[0] if seeds is None else group(out, results), as_json, _text)
 
 
 def train_shown(recipe: Recipe, folder: Path, *, quiet: bool, **how: Any) -> dict[str, Any]:
     """Train one run with progress on standard error; the result of the contract. ``how`` goes to ``train``."""
+    from neurodeploy.training.interruption import SAVED
     from neurodeploy.training.loop import train
 
     with _Display(folder, quiet=quiet) as display:
         try:
             checkpoint = train(recipe, folder, progress=display.show, **how)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupted:
             display.stop()
-            notice(f"stopped; {display.kept()}; the same command resumes it", quiet)
+            kept = display.kept(within_epoch=SAVED in interrupted.args)
+            notice(f"stopped; {kept}; the same command resumes it", quiet)
             raise
     if display.idle:
         notice(f"{folder} is finished already; --fresh starts over", quiet)
@@ -128,49 +144,49 @@ def result(folder: Path) -> dict[str, Any]:
         "quantization_error": evaluation.quantization_error,
         "firing_rate": evaluation.firing_rate,
         "seconds": round(sum(epoch.seconds for epoch in epochs), 3),
+        "best": None if evaluation.best is None else evaluation.best.model_dump(),
     }
 
 
 def group(out: Path, results: list[dict[str, Any]]) -> dict[str, Any]:
     """Several seeds: each run, and mean and sample standard deviation (0 for one run) of what was measured."""
     keys = ("accuracy", "quantization_error", "firing_rate", "seconds")
-    values = {key: [one[key] for one in results] for key in keys}
+    values = {key: [one[key] for one in results] for key in keys if results[0][key] is not None}
     return {
         "run": str(out),
         "epochs": results[0]["epochs"],
         "runs": results,
-        **{key: statistics.fmean(values[key]) for key in keys},
-        "std": {key: statistics.stdev(values[key]) if len(results) > 1 else 0.0 for key in keys},
+        **{key: statistics.fmean(values[key]) if key in values else None for key in keys},
+        "std": {key: statistics.stdev(values[key]) if len(results) > 1 else 0.0 for key in values},
     }
 
 
 def _text(outcome: dict[str, Any]) -> str:
     from neurodeploy.reporting.text import table
 
-    rows = [
-        (
-            one["run"],
+    def shown(value: float | None, form: str, std: float | None = None) -> str:
+        if value is None:
+            return "–"  # an ANN has no spikes
+        return format(value, form) + ("" if std is None else f" ± {std:{form}}")
+
+    def row(name: str, one: dict[str, Any], std: dict[str, float]) -> tuple[Any, ...]:
+        spread = {key: std.get(key) for key in ("accuracy", "quantization_error", "firing_rate")}
+        percent = None if spread["accuracy"] is None else 100 * spread["accuracy"]
+        return (
+            name,
             one["epochs"],
-            f"{100 * one['accuracy']:.2f}",
-            f"{one['quantization_error']:.4f}",
-            f"{one['firing_rate']:.3f}",
+            shown(100 * one["accuracy"], ".2f", percent),
+            "" if one.get("best") is None else f"{100 * one['best']['accuracy']:.2f} in {one['best']['epoch']}",
+            shown(one["quantization_error"], ".4f", spread["quantization_error"]),
+            shown(one["firing_rate"], ".3f", spread["firing_rate"]),
             f"{one['seconds']:.1f}",
         )
-        for one in outcome.get("runs", [outcome])
-    ]
+
+    rows = [row(one["run"], one, {}) for one in outcome.get("runs", [outcome])]
     if "runs" in outcome:
-        std = outcome["std"]
-        rows.append(
-            (
-                "mean ± std",
-                outcome["epochs"],
-                f"{100 * outcome['accuracy']:.2f} ± {100 * std['accuracy']:.2f}",
-                f"{outcome['quantization_error']:.4f} ± {std['quantization_error']:.4f}",
-                f"{outcome['firing_rate']:.3f} ± {std['firing_rate']:.3f}",
-                f"{outcome['seconds']:.1f}",
-            )
-        )
-    return table("", ("run", "epochs", "test accuracy %", "quantization error", "firing rate", "seconds"), rows)
+        rows.append(row("mean ± std", outcome, outcome["std"]))
+    heads = ("run", "epochs", "test accuracy %", "best epoch", "quantization error", "firing rate", "seconds")
+    return table("", heads, rows)
 
 
 def _dry_run(recipe: Recipe, folders: list[Path]) -> dict[str, Any]:
@@ -197,8 +213,10 @@ class _Display:
         self.folder = folder
         self.quiet = quiet
         self.idle = True
-        self.finished = 0
+        self.finished = 0  # epochs
+        self.step = 0  # of the next
         self.epochs = 0
+        self.began = (0.0, 0)  # clock and steps done at the first report
         self._advance: Callable[[Progress], None] | None = None
         self._bar: Any = None
 
@@ -214,28 +232,43 @@ class _Display:
             self._bar = None
             self._advance = None
 
-    def kept(self) -> str:
+    def kept(self, *, within_epoch: bool) -> str:
+        """What of the run is on disk; ``within_epoch`` when it was saved behind its last step."""
         if not self.epochs:
             return "nothing was begun"
-        return f"{self.finished} of {self.epochs} epochs are kept in {self.folder}"
+        inside = f" and {self.step} steps of the next" if within_epoch and self.step else ""
+        return f"{self.finished} of {self.epochs} epochs{inside} are kept in {self.folder}"
 
     def show(self, progress: Progress) -> None:
         if self.idle:
             self.idle = False
             self.epochs = progress.epochs
             self.finished = progress.epoch - 1
-            if self.finished:
-                notice(f"{self.folder}: going on after epoch {self.finished} of {self.epochs}", self.quiet)
+            self.began = (time.monotonic(), _steps_done(progress))
+            if self.finished or progress.step:
+                inside = f", step {progress.step} of {progress.steps}" if progress.step else ""
+                notice(f"{self.folder}: going on after epoch {self.finished} of {self.epochs}{inside}", self.quiet)
             if not self.quiet and sys.stderr.isatty():
                 self._start_bar(progress)
+        self.step = progress.step
         if progress.metrics is not None:
-            self.finished = progress.epoch
+            self.finished, self.step = progress.epoch, 0
         if self._advance is not None:
             self._advance(progress)
         elif progress.metrics is not None and not self.quiet:
             every = max(1, progress.epochs // LINES)
             if progress.epoch % every == 0 or progress.epoch == progress.epochs:
-                click.echo(f"{self.folder}  epoch {progress.epoch}/{progress.epochs}  {_figures(progress)}", err=True)
+                pace = self._pace(progress)
+                click.echo(
+                    f"{self.folder}  epoch {progress.epoch}/{progress.epochs}  {_figures(progress)}  {pace}", err=True
+                )
+
+    def _pace(self, progress: Progress) -> str:
+        clock, steps = self.began
+        rate = (_steps_done(progress) - steps) / max(time.monotonic() - clock, 1e-9)
+        left = progress.epochs * progress.steps - _steps_done(progress)
+        minutes, seconds = divmod(round(left / rate), 60) if rate else (0, 0)
+        return f"{rate:.1f} steps/s  {minutes}:{seconds:02d} left"
 
     def _start_bar(self, first: Progress) -> None:
         from rich.console import Console
@@ -251,11 +284,12 @@ class _Display:
             TextColumn("{task.fields[figures]}"),
             console=Console(stderr=True),
         )
-        done = (first.epoch - 1) * first.steps
-        task = bar.add_task(str(self.folder), total=first.epochs * first.steps, completed=done, rate="", figures="")
+        task = bar.add_task(
+            str(self.folder), total=first.epochs * first.steps, completed=_steps_done(first), rate="", figures=""
+        )
 
         def advance(progress: Progress) -> None:
-            bar.update(task, completed=(progress.epoch - 1) * progress.steps + progress.step)
+            bar.update(task, completed=_steps_done(progress))
             speed = bar.tasks[0].speed
             bar.update(task, rate=f"{speed:.1f} steps/s" if speed else "")
             if progress.metrics is not None:
@@ -265,9 +299,13 @@ class _Display:
         self._bar, self._advance = bar, advance
 
 
+def _steps_done(progress: Progress) -> int:
+    return (progress.epoch - 1) * progress.steps + progress.step
+
+
 def _figures(progress: Progress) -> str:
     metrics = progress.metrics or {}
-    return (
-        f"loss {metrics['train_loss']:.3f}  test {100 * metrics['test_accuracy']:.1f} %  "
-        f"quantization error {metrics['quantization_error']:.3f}"
-    )
+    figures = f"loss {metrics['train_loss']:.3f}  test {100 * metrics['test_accuracy']:.1f} %"
+    if metrics["quantization_error"] is None:
+        return figures
+    return f"{figures}  quantization error {metrics['quantization_error']:.3f}"

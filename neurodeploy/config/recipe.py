@@ -95,13 +95,13 @@ def is_path(word: str, folder: Path | None = None) -> bool:
 
 
 def recipe_names() -> list[str]:
-    """The recipes that ship: ``<dataset>/<net>-<method>``."""
+    """The recipes that ship: ``<dataset>/<net>-<method>``, without the bases (``_rmp``), which are only extended."""
     return sorted(
         f"{folder.name}/{entry.name[: -len('.toml')]}"
         for folder in _shipped().iterdir()
         if folder.is_dir()
         for entry in folder.iterdir()
-        if entry.name.endswith(".toml")
+        if entry.name.endswith(".toml") and not entry.name.startswith("_")
     )
 
 
@@ -155,15 +155,17 @@ def _find(word: str, folder: Traversable | None) -> _Place:
             raise UsageError("ND102", "the recipe does not exist", where=str(file), fix=fix)
         return _Place(str(file), file, file.parent)
     names = recipe_names()
-    if word not in names:
-        raise UsageError("ND101", f"no such recipe: {word}", where="recipe", fix=nearest(word, names))
-    dataset, name = word.split("/")
+    dataset, _, name = word.partition("/")
     home = _shipped() / dataset
+    # A base is found by the recipes that extend it, and by nobody else: it cannot be trained.
+    is_base = folder is not None and re.fullmatch("_[a-z0-9-]+", name) and (home / f"{name}.toml").is_file()
+    if word not in names and not is_base:
+        raise UsageError("ND101", f"no such recipe: {word}", where="recipe", fix=nearest(word, names))
     return _Place(word, home / f"{name}.toml", home)
 
 
 def _resolve(place: _Place, seen: tuple[str, ...]) -> dict[str, Any]:
-    """The table of a recipe laid over the tables it extends."""
+    """The table of a recipe laid over the tables it extends, without their ``published``: a figure is of one recipe."""
     if str(place.file) in seen:
         chain = " -> ".join([*seen, str(place.file)])
         raise UsageError("ND102", f"`extends` goes in a circle: {chain}", where=place.label, fix="break the circle")
@@ -176,7 +178,9 @@ def _resolve(place: _Place, seen: tuple[str, ...]) -> dict[str, Any]:
         return table
     if not isinstance(parent, str):
         raise UsageError("ND102", "`extends` is not a string", where=place.label, fix='extends = "conv-vanilla"')
-    return _laid_over(_resolve(_find(parent, place.folder), (*seen, str(place.file))), table)
+    below = _resolve(_find(parent, place.folder), (*seen, str(place.file)))
+    below.pop("published", None)
+    return _laid_over(below, table)
 
 
 def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,6 +255,7 @@ def _contradictions(recipe: Recipe) -> list[tuple[str, str]]:
     events = data.name in EVENT_DATASETS
     large = data.name in ("imagenet", "image-folder")
     rules = [
+        ("net.pools", net.pools == "early" and net.name != "conv", "only conv has a choice of pools"),
         ("net.block", net.block == "sew" and not residual, f"{net.name} has no residual blocks"),
         ("net.block", net.block == "sew" and ann, 'an ANN has no spikes to add; block = "basic"'),
         ("net.stem", net.stem > 0 and not residual, f"{net.name} has no stem"),

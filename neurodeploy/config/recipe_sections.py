@@ -61,6 +61,7 @@ class Net(Section):
         name: Family and form.
         width: Channels of the first stage (the mlp's hidden features); every other width scales with it. 0 is the
             published form: 64 for resnet20, resnet18, resnet34 and vgg16, 128 for resnet19, 16 for the others.
+        pools: Of ``conv``: behind its last two neurons (``late``) or its first two (``early``).
         block: ``basic``: the neuron stands behind the residual add, spikes stay binary. ``sew``: the add stands behind
             the neuron (SEW-ResNet), its sums are integers.
         stem: Channels of the stem where they differ from the first stage's (TET's resnet19: 64); 0 is the same.
@@ -70,6 +71,7 @@ class Net(Section):
 
     name: Literal["conv", "mlp", "resnet20", "resnet20-slim", "resnet19", "vgg16", "resnet18", "resnet34"]
     width: int = Field(0, ge=0)
+    pools: Literal["late", "early"] = "late"
     block: Literal["basic", "sew"] = "basic"
     stem: int = Field(0, ge=0)
     head: Literal["linear", "fc256"] = "linear"

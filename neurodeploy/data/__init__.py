@@ -1,8 +1,11 @@
-"""Datasets as NumPy arrays, one file per family; no torch here.
+"""Datasets as NumPy arrays, one file per family; importing this needs neither torch nor torchvision.
 
-``load`` gives a split, ``names`` what is built, ``describe`` what a dataset is without reading it.
+``names`` lists what can be loaded, ``describe`` says what a dataset is without reading it, ``load`` gives a split.
+Nothing downloads unless it is asked to.
 """
 
-from neurodeploy.data.dataset import Dataset, DatasetInfo, describe, load, names
+from neurodeploy.data.catalog import DatasetInfo, describe, names
+from neurodeploy.data.dataset import Dataset
+from neurodeploy.data.loading import load
 
 __all__ = ["Dataset", "DatasetInfo", "describe", "load", "names"]

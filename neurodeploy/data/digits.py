@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from neurodeploy.data.dataset import Dataset, Scale, from_arrays
 from neurodeploy.diagnostics import UsageError
+from neurodeploy.files import sha256_arrays
 
 SHAPE = (1, 8, 8)
 CLASSES = 10
@@ -22,8 +24,12 @@ STD = 0.3762168994
 NOTE = "scikit-learn load_digits (UCI optdigits); every fifth image of each class is test; standardized"
 
 
-def read(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """``x`` float32 ``(N, 1, 8, 8)`` and ``y`` int64 ``(N,)`` of a split, in file order."""
+#: In float64: these are the numbers that results were recorded with.
+SCALE = Scale((MEAN,), (STD,), divisor=16.0, dtype="float64")
+
+
+def read(split: str) -> Dataset:
+    """A split, in file order. The digest is of the scaled samples, as in every run that is on record."""
     try:
         from sklearn.datasets import load_digits
 
@@ -40,5 +46,6 @@ def read(split: str) -> tuple[np.ndarray, np.ndarray]:
     is_test = np.zeros(len(labels), bool)
     is_test[np.argsort(labels, kind="stable")[::5]] = True
     chosen = is_test if split == "test" else ~is_test
-    x_NCHW = ((images[chosen] / 16.0 - MEAN) / STD).astype(np.float32).reshape(-1, *SHAPE)
-    return x_NCHW, labels[chosen].astype(np.int64)
+    pixels, y = images[chosen].astype(np.uint8).reshape(-1, *SHAPE), labels[chosen].astype(np.int64)
+    digest = sha256_arrays(SCALE(pixels), y)
+    return from_arrays("digits", split, pixels, y, CLASSES, note=NOTE, scale=SCALE, sha256=digest)

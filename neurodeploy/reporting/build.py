@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from neurodeploy.energy import Amount, Estimate, estimate
+from neurodeploy.config.method import method_name
+from neurodeploy.energy import Estimate
 from neurodeploy.manifest import version
 from neurodeploy.reporting.collect import GroupData, RunData
 from neurodeploy.reporting.model import (
@@ -17,9 +18,6 @@ from neurodeploy.reporting.model import (
     ChipLayer,
     Comparison,
     Curve,
-    EnergyFigure,
-    EnergyReport,
-    EnergyTerm,
     GroupReport,
     Histogram,
     Report,
@@ -27,6 +25,8 @@ from neurodeploy.reporting.model import (
     RunReport,
     TrainedLayer,
 )
+from neurodeploy.reporting.pricing import energy_report, priced, resources
+from neurodeploy.reporting.published import published_row
 from neurodeploy.reporting.statistics import Statistic, compare, statistic
 from neurodeploy.sim.trace import COUNT_KEYS
 from neurodeploy.training.run_files import MembraneHistogram
@@ -36,11 +36,12 @@ def build(groups: Sequence[GroupData], *, target: str, profiles: Sequence[str], 
     """The report of collected groups, priced with ``profiles`` (names or paths)."""
     from neurodeploy.config.profile import load_profile
     from neurodeploy.reporting.headline import headline, verdict
+    from neurodeploy.targets.base import load_target
 
     loaded = [load_profile(profile) for profile in profiles]
     labels = short_labels([group.name for group in groups])
     reports = tuple(
-        _group(group, label, groups[0], [_estimates(group, profile, target, allow_proxy) for profile in loaded])
+        _group(group, label, groups[0], priced(group, loaded, target, allow_proxy))
         for group, label in zip(groups, labels, strict=True)
     )
     first = groups[0].runs[0]
@@ -50,15 +51,18 @@ def build(groups: Sequence[GroupData], *, target: str, profiles: Sequence[str], 
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         version=version("neurodeploy") or "unknown",
         target=target,
-        arithmetic=first.simulation["arithmetic"],
+        arithmetic=load_target(target).spec.arithmetic,
         dataset=first.recipe.data.name,
         data_sha256=first.data_sha256,
-        samples=first.simulation["samples"],
-        timesteps=tuple(group.runs[0].simulation["timesteps"] for group in groups),
+        samples=first.evaluation.samples,
+        timesteps=tuple(group.runs[0].recipe.timesteps for group in groups),
         profiles=tuple(profile.chip.id for profile in loaded),
         title=verdict(reports, comparisons, target),
         headline=tuple(headline(reports, comparisons, target)),
         comparisons=comparisons,
+        published=tuple(
+            row for group, label in zip(groups, labels, strict=True) if (row := published_row(group, label)) is not None
+        ),
         groups=reports,
     )
 
@@ -74,46 +78,33 @@ def short_labels(names: Sequence[str]) -> list[str]:
     return ["-".join(parts[shared:]) for parts in words]
 
 
-def _estimates(group: GroupData, profile: Any, target: str, allow_proxy: bool) -> list[Estimate]:
-    return [
-        estimate(
-            run.simulation["layers"],
-            profile,
-            samples=run.simulation["samples"],
-            timesteps=run.simulation["timesteps"],
-            chips=_resources(run).chips,
-            chips_from=target,
-            host_layers=run.simulation["host_layers"],
-            allow_proxy=allow_proxy,
-        )
-        for run in group.runs
-    ]
-
-
 def _group(group: GroupData, label: str, baseline: GroupData, energies: Sequence[list[Estimate]]) -> GroupReport:
     runs = tuple(_run(run) for run in group.runs)
     first = group.runs[0]
     changes = [] if group is baseline else baseline.runs[0].recipe.diff(first.recipe)
     accuracy = statistic(run.accuracy_float for run in runs)
     assert accuracy is not None
+    exported = not group.not_exported
     return GroupReport(
         name=group.name,
         label=label,
+        method=method_name(first.recipe),
+        not_exported=group.not_exported or None,
         changes=tuple(Change(key, a, b) for key, a, b in changes if key != "seed"),
         runs=runs,
         accuracy_float=accuracy,
         accuracy_chip=statistic(run.accuracy_chip for run in runs),
         quantization_error=statistic(run.quantization_error for run in runs),
         firing_rate=statistic(run.firing_rate for run in runs),
-        counts={key: _count_total(group, key) for key in COUNT_KEYS},
+        counts={key: _count_total(group, key) if exported else None for key in COUNT_KEYS},
         trained_layers=tuple(_trained_layers(group)),
-        chip_layers=tuple(_chip_layers(group)),
+        chip_layers=tuple(_chip_layers(group)) if exported else (),
         curves=tuple(_curves(group)),
-        energy=tuple(_energy(estimates) for estimates in energies),
-        resources=_resources(first),
+        energy=tuple(energy_report(estimates) for estimates in energies),
+        resources=resources(first) if exported else Resources(None, None, None, None, None),
         purity=_purity(group),
-        violations=tuple(dict.fromkeys(v for run in group.runs for v in run.simulation["violations"])),
-        findings=tuple(first.compiled.get("findings", ())),
+        violations=tuple(dict.fromkeys(v for run in group.runs for v in run.simulation.get("violations", ()))),
+        findings=tuple(first.compiled.get("findings", ())) if exported else (),
         v_threshold=first.recipe.neuron.v_threshold,
         recipe=first.recipe.flat(),
     )
@@ -121,33 +112,25 @@ def _group(group: GroupData, label: str, baseline: GroupData, energies: Sequence
 
 def _run(run: RunData) -> RunReport:
     commit = (run.manifest.get("git") or {}).get("commit")
+    best = run.evaluation.best
     return RunReport(
         name=run.name,
         path=str(run.path),
         seed=run.recipe.seed,
         git_commit=commit,
         accuracy_float=run.evaluation.accuracy,
-        accuracy_chip=run.simulation["accuracy"],
+        accuracy_chip=run.simulation.get("accuracy"),
         quantization_error=run.evaluation.quantization_error,
         firing_rate=run.evaluation.firing_rate,
+        best_accuracy=best.accuracy if best else None,
+        best_epoch=best.epoch if best else None,
     )
 
 
 def _purity(group: GroupData) -> str:
+    if group.not_exported:
+        return "not exported"
     return "pure" if all(run.simulation["purity"] == "pure" for run in group.runs) else "impure"
-
-
-def _resources(run: RunData) -> Resources:
-    found = run.compiled.get("resources") or {}
-    total = found.get("total", found)
-    chips = run.compiled.get("chips", found.get("chips"))
-    return Resources(
-        neurons=total.get("neurons"),
-        synapses=total.get("synapses"),
-        synaptic_memory_bytes=total.get("synaptic_memory_bytes"),
-        cores=total.get("cores"),
-        chips=chips,
-    )
 
 
 def _per_inference(run: RunData, row: Mapping[str, Any], key: str) -> float | None:
@@ -209,65 +192,16 @@ def _chip_layers(group: GroupData) -> list[ChipLayer]:
 def _curves(group: GroupData) -> list[Curve]:
     curves = []
     for metric in CURVES:
-        rows = [{row.epoch: float(getattr(row, metric)) for row in run.metrics} for run in group.runs]
+        rows = [
+            {row.epoch: float(value) for row in run.metrics if (value := getattr(row, metric)) is not None}
+            for run in group.runs
+        ]
         epochs = [epoch for epoch in rows[0] if all(epoch in row for row in rows)]
         if len(epochs) > 1:
             columns = [[row[epoch] for row in rows] for epoch in epochs]
             mean, low, high = (tuple(f(column) for column in columns) for f in (_mean, min, max))
             curves.append(Curve(metric, tuple(epochs), mean, low, high))
     return curves
-
-
-def _energy(estimates: Sequence[Estimate]) -> EnergyReport:
-    """The mean over seeds; provenance and reasons are those of all seeds together."""
-    first = estimates[0]
-
-    def figure(amount: Callable[[Estimate], Amount], at_least: Callable[[Estimate], bool]) -> EnergyFigure:
-        amounts = [amount(e) for e in estimates]
-        pj = statistic(a.pj for a in amounts)
-        assert pj is not None
-        mean = _mean_amount(amounts, len(amounts))
-        return EnergyFigure(pj, mean.low_pj, mean.high_pj, any(at_least(e) for e in estimates))
-
-    terms: dict[str, list[tuple[float, Amount]]] = {}
-    layers: dict[str, dict[str, float]] = {}
-    for e in estimates:
-        for term in e.terms:
-            terms.setdefault(term.key, []).append((term.count, term.energy))
-            layer = layers.setdefault(term.layer, {})
-            layer[term.key] = layer.get(term.key, 0.0) + term.energy.pj / len(estimates)
-    return EnergyReport(
-        profile=first.profile,
-        name=first.name,
-        scope=first.scope,
-        operating_point=first.operating_point,
-        dynamic=figure(lambda e: e.dynamic, lambda e: e.dynamic_is_lower_bound),
-        static=first.static,
-        static_note=first.static_note,
-        total=figure(lambda e: e.total, lambda e: e.total_is_lower_bound),
-        terms=tuple(
-            EnergyTerm(
-                key,
-                sum(count for count, _ in entries) / len(estimates),
-                _mean_amount([amount for _, amount in entries], len(estimates)),
-            )
-            for key, entries in terms.items()
-        ),
-        layers=layers,
-        unpriced={key: reason for e in estimates for key, reason in e.unpriced_keys().items()},
-        not_charged={key: reason for e in estimates for key, reason in e.not_charged.items()},
-        host=first.host,
-        prices=tuple({tag.key: tag for e in estimates for tag in e.prices}.values()),
-        basis=first.basis,
-        confidence=first.confidence,
-        proxy=first.proxy,
-    )
-
-
-def _mean_amount(amounts: Sequence[Amount], n: int) -> Amount:
-    highs = [amount.high_pj for amount in amounts]
-    high = None if None in highs else sum(h for h in highs if h is not None) / n
-    return Amount(sum(a.pj for a in amounts) / n, sum(a.low_pj for a in amounts) / n, high)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -299,7 +233,8 @@ def _comparisons(groups: Sequence[GroupReport], target: str) -> list[Comparison]
                 False,
             ),
         ]
-        for a, b in zip(baseline.energy, group.energy, strict=True):
+        both_exported = baseline.energy and group.energy
+        for a, b in zip(baseline.energy, group.energy, strict=True) if both_exported else ():
             both = {term.key for term in a.terms} == {term.key for term in b.terms}
             if a.terms and b.terms and both:
                 at_least = a.dynamic.at_least or b.dynamic.at_least

@@ -4,6 +4,7 @@ A run holds ``manifest.json``, ``recipe.toml``, ``metrics.jsonl``, ``evaluation.
 folder of ``seed-*`` runs is one group. The artifact for the report's target is ``<run>/export-<target>/``, made when it
 is missing, was changed, or was made from other weights or for other timesteps. The simulation of the whole test split
 is kept beside it, in ``<run>/simulate-<target>.json``, under all that its counts depend on: a second report is instant.
+A run that the target cannot take is reported with what training measured, and with the compiler's reason.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neurodeploy.diagnostics import Finding, UsageError
+from neurodeploy.diagnostics import UnsupportedError, UsageError
 from neurodeploy.files import MANIFEST, find_in_runs, sha256, write_json
 from neurodeploy.manifest import version
+from neurodeploy.reporting.comparable import (
+    refuse_mixed_seeds,
+    refuse_other_datasets,
+    refuse_other_test_sets,
+    refuse_twice,
+)
 from neurodeploy.targets.artifact import Artifact, is_artifact
 from neurodeploy.training.run_files import (
     EVALUATION,
@@ -42,7 +49,11 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class RunData:
-    """One run: what training wrote, what the compiler said, what the simulation counted."""
+    """One run: what training wrote, what the compiler said, what the simulation counted.
+
+    ``not_exported`` is the compiler's code and reason where the target does not take the network; ``compiled`` and
+    ``simulation`` are empty then. ``data_sha256`` is of the test samples, there as training recorded it.
+    """
 
     name: str
     path: Path
@@ -54,6 +65,7 @@ class RunData:
     simulation: dict[str, Any]
     spikes_per_step: dict[str, list[int]]
     data_sha256: str
+    not_exported: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,14 @@ class GroupData:
     name: str
     path: Path
     runs: tuple[RunData, ...]
+
+    @property
+    def not_exported(self) -> str:
+        """Why there are no figures of the target: the reason of the first run that has one. Empty when all have them.
+
+        Seeds of one recipe are one network; where only some fit, a mean over those would be a choice of seeds.
+        """
+        return next((run.not_exported for run in self.runs if run.not_exported), "")
 
 
 def collect(
@@ -79,16 +99,32 @@ def collect(
             be read, ND113 for runs that cannot be compared.
     """
     groups_of = [(folder, _runs_of(folder)) for folder in (find_in_runs(run, what="run") for run in runs)]
-    _refuse_twice(groups_of)
+    refuse_twice(groups_of)
     # Everything is read and compared before the first minute is spent on an export.
-    found = [(folder, [_read_run(path) for path in paths]) for folder, paths in groups_of]
-    _refuse_incomparable(found)
-    groups = []
-    for folder, read in found:
-        done = tuple(_with_simulation(run, target, data_root, progress) for run in read)
-        groups.append(GroupData(_name(folder), folder, done))
-    _refuse_other_test_sets(groups)
+    found = [_read_group(folder, paths) for folder, paths in groups_of]
+    refuse_other_datasets(found)
+    groups = [
+        replace(group, runs=tuple(_with_simulation(run, target, data_root, progress) for run in group.runs))
+        for group in found
+    ]
+    refuse_other_test_sets(groups)
     return tuple(groups)
+
+
+def read_group(run: str | Path) -> GroupData:
+    """What training wrote of a run or of a folder of seeds; nothing is exported or simulated.
+
+    Raises:
+        UsageError: As :func:`collect`.
+    """
+    folder = find_in_runs(run, what="run")
+    return _read_group(folder, _runs_of(folder))
+
+
+def _read_group(folder: Path, paths: Sequence[Path]) -> GroupData:
+    group = GroupData(_name(folder), folder, tuple(_read_run(path) for path in paths))
+    refuse_mixed_seeds(group)
+    return group
 
 
 def _name(folder: Path) -> str:
@@ -128,17 +164,18 @@ def _read_run(path: Path) -> RunData:
             where=str(path),
             fix="run the same `neurodeploy train` again; it resumes",
         )
+    manifest = read_manifest(path)
     return RunData(
         name=_name(path),
         path=path,
         recipe=load_recipe(path / "recipe.toml"),
-        manifest=read_manifest(path),
+        manifest=manifest,
         metrics=read_metrics(path),
         evaluation=read_evaluation(path),
         compiled={},
         simulation={},
         spikes_per_step={},
-        data_sha256="",
+        data_sha256=manifest.get("data", {}).get("test", ""),
     )
 
 
@@ -148,15 +185,17 @@ def _with_simulation(run: RunData, target: str, data_root: str | Path | None, pr
     folder = run.path / f"export-{target}"
     cache = run.path / f"simulate-{target}.json"
     weights = sha256(run.path / "model.safetensors")
-    if not is_artifact(folder):
-        progress(f"exporting {run.name} for {target}")
-        _export(run.path, target, data_root)
-    elif outdated := _outdated(Artifact(folder), weights, run.recipe.timesteps):
-        progress(f"exporting {run.name} for {target} again: {outdated}")
-        _export(run.path, target, data_root)
+    outdated = _outdated(Artifact(folder), weights, run.recipe.timesteps) if is_artifact(folder) else None
+    if outdated is None or outdated:
+        progress(f"exporting {run.name} for {target}" + (f" again: {outdated}" if outdated else ""))
+        try:
+            _export(run.path, target, data_root)
+        except UnsupportedError as error:  # what training measured is reported all the same
+            progress(f"{run.name} is not exported for {target}: {error.code} {error.message}")
+            return replace(run, not_exported=f"{error.code} {error.message}")
     compiled = Artifact(folder).compile
     kept = _read_cache(cache)
-    split = data.load(run.recipe.data.name, "test", root=data_root)
+    split = data.load(run.recipe.data, "test", timesteps=run.recipe.timesteps, root=data_root)
     key = {
         "format": CACHE_FORMAT,
         "neurodeploy": version("neurodeploy"),
@@ -170,14 +209,12 @@ def _with_simulation(run: RunData, target: str, data_root: str | Path | None, pr
         trace = _simulate(folder, split.x, split.y)
         kept = {"key": key, "trace": trace.to_json(), "spikes_per_step": _spikes_per_step(trace)}
         _keep(cache, kept, progress)
-    return RunData(
-        **{
-            **vars(run),
-            "compiled": compiled,
-            "simulation": kept["trace"],
-            "spikes_per_step": kept["spikes_per_step"],
-            "data_sha256": split.sha256,
-        }
+    return replace(
+        run,
+        compiled=compiled,
+        simulation=kept["trace"],
+        spikes_per_step=kept["spikes_per_step"],
+        data_sha256=split.sha256,
     )
 
 
@@ -231,71 +268,3 @@ def _spikes_per_step(trace: Trace) -> dict[str, list[int]]:
     """Spikes of each neuron layer at each timestep, summed over samples."""
     steps = {layer.name: layer.per_step["spikes_out"] for layer in trace.layers}
     return {name: [int(count) for count in counts] for name, counts in steps.items() if counts is not None}
-
-
-def _refuse_twice(groups: Sequence[tuple[Path, list[Path]]]) -> None:
-    """ND113 for a run that is counted twice, on its own, in two groups or under two names."""
-    seen: dict[Path, Path] = {}
-    for folder, runs in groups:
-        for run in runs:
-            first = seen.get(run.resolve())
-            if first is not None:
-                what, where = f"the same run is given twice: {run}", f"{first} and {folder}"
-                raise UsageError("ND113", what, where=where, fix="name each run once")
-            seen[run.resolve()] = folder
-
-
-def _refuse_incomparable(groups: Sequence[tuple[Path, list[RunData]]]) -> None:
-    """ND113 with every reason: seeds of one group that differ in more than the seed, groups on different data."""
-    findings = []
-    for folder, runs in groups:
-        for run in runs[1:]:
-            keys = [key for key, _, _ in runs[0].recipe.diff(run.recipe) if key != "seed"]
-            if keys:
-                pair = f"{runs[0].path.name} and {run.path.name}"
-                rule = f"seeds of one group share one recipe; {pair} differ in {', '.join(keys)}"
-                findings.append(Finding("ND113", "error", str(folder), rule, fix="give them as runs of their own"))
-    first = groups[0][1][0]
-    for folder, runs in groups[1:]:
-        if runs[0].recipe.data.name != first.recipe.data.name:
-            findings.append(
-                Finding(
-                    "ND113",
-                    "error",
-                    str(folder),
-                    "runs are compared on one dataset",
-                    measured=runs[0].recipe.data.name,
-                    limit=first.recipe.data.name,
-                    fix="make one report for each dataset",
-                )
-            )
-    _raise(findings)
-
-
-def _refuse_other_test_sets(groups: Sequence[GroupData]) -> None:
-    first = groups[0].runs[0]
-    findings = []
-    for run in (run for group in groups for run in group.runs):
-        here, there = run.evaluation.samples, run.simulation["samples"]
-        if here != there:
-            rule = "training and simulation are measured on the same test samples"
-            findings.append(Finding("ND113", "error", run.name, rule, here, there, "samples", "train the run again"))
-        trained_on = run.manifest.get("data", {}).get("test")
-        if trained_on is not None and trained_on != run.data_sha256:
-            rule = "the run was evaluated on other bytes of the test split than are there now"
-            findings.append(Finding("ND113", "error", run.name, rule, fix="restore the data, or train the run again"))
-        if run.simulation["samples"] != first.simulation["samples"] or run.data_sha256 != first.data_sha256:
-            rule = "runs are compared on the same test samples"
-            findings.append(Finding("ND113", "error", run.name, rule, fix="simulate them on the same data"))
-    _raise(findings)
-
-
-def _raise(findings: Sequence[Finding]) -> None:
-    if findings:
-        raise UsageError(
-            "ND113",
-            "these runs cannot be compared",
-            where=findings[0].node,
-            fix=findings[0].fix,
-            findings=findings,
-        )

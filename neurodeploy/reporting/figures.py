@@ -282,8 +282,8 @@ def energy(report: Report) -> Figure:
     """Dynamic energy stacked by term, one panel per profile with a scale of its own, range of the prices as a line."""
     panels = []
     used: dict[str, None] = {}
-    for index, profile in enumerate(group_energy.profile for group_energy in report.groups[0].energy):
-        entries = [(group.label, group.energy[index]) for group in report.groups]
+    for index, profile in enumerate(report.profiles):
+        entries = [(group.label, group.energy[index]) for group in report.groups if group.energy]
         if any(entry.terms for _, entry in entries):
             panels.append(_energy_panel(profile, entries))
             used.update({term.key: None for _, entry in entries for term in entry.terms})

@@ -12,9 +12,13 @@ if TYPE_CHECKING:
 
 
 def headline(groups: Sequence[GroupReport], comparisons: Sequence[Comparison], target: str) -> Iterator[str]:
-    """One sentence on accuracy and one on cost for each group beside the baseline; one for a group alone."""
+    """One sentence on accuracy and one on cost for each group beside the baseline; one for a group alone.
+
+    Then one for each group that the target does not take: what is missing above, and why.
+    """
     if len(groups) == 1:
         yield _alone(groups[0], target)
+        yield from _not_exported(groups, target)
         return
     for group in groups[1:]:
         mine = {c.metric: c for c in comparisons if c.group == group.label}
@@ -25,6 +29,14 @@ def headline(groups: Sequence[GroupReport], comparisons: Sequence[Comparison], t
             yield _cost(cost)
         if "quantization_error" in mine:
             yield _quantization(mine["quantization_error"])
+    yield from _not_exported(groups, target)
+
+
+def _not_exported(groups: Sequence[GroupReport], target: str) -> Iterator[str]:
+    for group in groups:
+        if group.not_exported:
+            reason = group.not_exported.rstrip(".")
+            yield f"{group.label} is not exported for {target}, so nothing is said of it there: {reason}."
 
 
 def verdict(groups: Sequence[GroupReport], comparisons: Sequence[Comparison], target: str) -> str:
@@ -60,6 +72,9 @@ def verdict(groups: Sequence[GroupReport], comparisons: Sequence[Comparison], ta
     error = mine.get("quantization_error")
     if error is not None and error.difference.verdict in ("better", "worse"):
         line += f", {_less_or_more(error)} quantization error"
+    missing = [group.label for group in groups if group.not_exported]
+    if missing:
+        line += f"; in float, {' and '.join(missing)} not exported for {target}"
     return f"{line}{_one_seed(accuracy)}."
 
 

@@ -126,7 +126,7 @@ class EnergyReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """One run of a group."""
+    """One run of a group. ``best_accuracy`` was chosen on the test set: a side note, never the result."""
 
     name: str
     path: str
@@ -136,6 +136,8 @@ class RunReport:
     accuracy_chip: float | None
     quantization_error: float | None
     firing_rate: float | None
+    best_accuracy: float | None
+    best_epoch: int | None
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,17 @@ class Resources:
 
 @dataclass(frozen=True)
 class GroupReport:
-    """All runs of one recipe."""
+    """All runs of one recipe.
+
+    ``not_exported`` is why there are no figures of the target (code and reason): ``accuracy_chip``, all ``counts`` and
+    ``resources`` are None then, ``chip_layers`` and ``energy`` are empty. An ANN has no ``quantization_error``,
+    ``firing_rate`` and ``trained_layers``.
+    """
 
     name: str
     label: str
+    method: str
+    not_exported: str | None
     changes: tuple[Change, ...]
     runs: tuple[RunReport, ...]
     accuracy_float: Statistic
@@ -191,6 +200,42 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class PublishedRow:
+    """A group beside the figure of a paper that its recipe stands for. Accuracies are shares, ours of the last epoch.
+
+    Attributes:
+        group: Label of the group.
+        recipe: Shipped recipe that the runs were started from; None where the manifest does not say.
+        source: Paper and table.
+        accuracy: Ours.
+        published_accuracy: The paper's.
+        published_std: The paper's, where it gives one.
+        published_seeds: Trials behind the paper's figure, where it says.
+        difference: Ours less the paper's.
+        quantization_error: Ours; None for an ANN.
+        published_quantization_error: The paper's, where it gives one.
+        changes: Keys in which the runs' recipe differs from the shipped one (``baseline``); None where none of that
+            name ships.
+        data_note: What the dataset's reader says of the copy and the split.
+        note: What the paper leaves open.
+    """
+
+    group: str
+    recipe: str | None
+    source: str
+    accuracy: Statistic
+    published_accuracy: float
+    published_std: float | None
+    published_seeds: int | None
+    difference: float
+    quantization_error: Statistic | None
+    published_quantization_error: float | None
+    changes: tuple[Change, ...] | None
+    data_note: str
+    note: str
+
+
+@dataclass(frozen=True)
 class Report:
     """Groups of runs side by side on one target. The first group is the baseline."""
 
@@ -207,6 +252,7 @@ class Report:
     title: str
     headline: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
+    published: tuple[PublishedRow, ...]
     groups: tuple[GroupReport, ...]
 
     def to_json(self) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 
+from neurodeploy.reporting.cells import Table
 from neurodeploy.reporting.model import Report
-from neurodeploy.reporting.tables import Table, tables
+from neurodeploy.reporting.tables import tables
 
 
 def markdown(report: Report) -> str:

@@ -87,7 +87,17 @@ def error_text(error: NeurodeployError) -> str:
 
 
 #: The tables of a report that the terminal shows, in order; the page and the JSON hold the rest.
-_TERMINAL = ("changes", "groups", "comparisons", "layers", "energy", "unpriced", "deployment")
+_TERMINAL = (
+    "changes",
+    "groups",
+    "published",
+    "differences",
+    "comparisons",
+    "layers",
+    "energy",
+    "unpriced",
+    "deployment",
+)
 
 
 def report_text(report: Report) -> str:

@@ -125,6 +125,7 @@ class Runnable:
     Attributes:
         own: Whether neurodeploy wrote it (then the file says everything).
         place: File or folder, for messages.
+        dataset: The ``[data]`` table of the recipe that an artifact came from, None where it came from a file.
     """
 
     graph: Graph
@@ -132,6 +133,7 @@ class Runnable:
     cores: dict[str, int]
     own: bool
     place: str
+    dataset: dict[str, Any] | None = None
 
 
 def load_runnable(name: str | Path, options: ReadOptions | None = None) -> Runnable:
@@ -156,7 +158,7 @@ def load_runnable(name: str | Path, options: ReadOptions | None = None) -> Runna
         options = replace(options, input_kind=None)
     dt_given = options.dt is not None  # then the neurons are read anew from the file's tau
     graph = read_nir(path / NETWORK, options) if dt_given else apply_options(artifact.network, options)
-    return Runnable(graph, encoder, artifact.cores(), True, str(path))
+    return Runnable(graph, encoder, artifact.cores(), True, str(path), artifact.manifest.get("dataset"))
 
 
 def overruled(

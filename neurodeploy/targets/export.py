@@ -144,6 +144,7 @@ def export(
             source=loaded.source,
             data=loaded.data or "seeded random input",
             data_sha256=sha256_arrays(checked.x),
+            dataset=loaded.dataset,
             files=files,
         )
         write_json(building / MANIFEST, manifest)

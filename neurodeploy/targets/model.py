@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.nir_io import ReadOptions, read_nir
 from neurodeploy.ir.nodes import Input
 from neurodeploy.targets.artifact import is_artifact
+
+if TYPE_CHECKING:
+    from neurodeploy.config.recipe_sections import Data
 
 #: T where neither the model nor the samples nor the user says one.
 DEFAULT_TIMESTEPS = 8
@@ -31,6 +35,7 @@ class Model:
         source: Path -> sha256 of the files it came from.
         findings: What a user should know about it already.
         prefix: Of the default folder's name; a file's artifacts carry its name.
+        dataset: The ``[data]`` table of the run's recipe: how its samples are cut and scaled.
     """
 
     graph: Graph
@@ -41,6 +46,7 @@ class Model:
     source: dict[str, str]
     findings: tuple[Finding, ...] = ()
     prefix: str = ""
+    dataset: dict[str, Any] | None = None
 
 
 def load_model(
@@ -73,7 +79,7 @@ def load_model(
                 where=str(path),
                 fix="give the run or the float file that it was made from",
             )
-        x, y, label = _samples(data, inputs, data_root)
+        x, y, label = _samples(data, inputs, data_root, graph.timesteps)
         return Model(graph, path.parent, x, y, label, {str(path): sha256(path)}, prefix=f"{path.stem}-")
     if is_artifact(path):
         raise UsageError(
@@ -92,14 +98,25 @@ def load_model(
     if not checkpoint.finished:
         rule = "this run has not finished its epochs: the network is the one of the last finished epoch"
         findings.append(Finding("ND123", "warning", "", rule, fix="run the same `neurodeploy train` again: it resumes"))
-    if data is None and inputs is None and samples:
-        data = checkpoint.recipe.data.name
-    x, y, label = _samples(data, inputs, data_root)
-    return Model(lower(checkpoint), path, x, y, label, {str(path / MODEL): sha256(path / MODEL)}, tuple(findings))
+    recipe = checkpoint.recipe
+    given: str | Data | None = data
+    if data == recipe.data.name or (data is None and inputs is None and samples):
+        given = recipe.data
+    x, y, label = _samples(given, inputs, data_root, recipe.timesteps)
+    return Model(
+        lower(checkpoint),
+        path,
+        x,
+        y,
+        label,
+        {str(path / MODEL): sha256(path / MODEL)},
+        tuple(findings),
+        dataset=recipe.data.model_dump(),
+    )
 
 
 def _samples(
-    data: str | None, inputs: Path | None, root: Path | None
+    data: str | Data | None, inputs: Path | None, root: Path | None, timesteps: int | None
 ) -> tuple[np.ndarray | None, np.ndarray | None, str]:
     if data and inputs:
         raise UsageError("ND100", "both --data and --input are given", where="--data, --input", fix="give one of them")
@@ -111,8 +128,8 @@ def _samples(
     if data is not None:
         from neurodeploy.data import load
 
-        dataset = load(data, "test", root=root)
-        return dataset.x, dataset.y, f"{data} test"
+        dataset = load(data, "test", timesteps=timesteps, root=root)
+        return dataset.x, dataset.y, f"{dataset.name} test"
     return None, None, ""
 
 

@@ -3,8 +3,10 @@
 ```
 manifest.json      made with recipe.toml before the first epoch, in one rename
 recipe.toml        resolved
-last/state.pt      everything after the last finished epoch: weights, optimizer, RNG, epoch, metrics
-metrics.jsonl      one line an epoch       } written from last/state.pt after it,
+last/state.pt      everything after the last finished epoch: weights, optimizer, RNG, epoch, metrics;
+                   after Ctrl-C also the place inside the epoch
+metrics.jsonl      one line an epoch       }
+metrics.csv        the same, for plotting  } of the last finished epoch: written from last/state.pt after it,
 model.safetensors  the weights             } again at every resume
 evaluation.json    only a finished run has it
 ```
@@ -15,6 +17,8 @@ So a kill between two files leaves a run that resumes from a whole epoch.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 
 RECIPE = "recipe.toml"
 MODEL = "model.safetensors"
+CURVES = "metrics.csv"
 STATE = "last/state.pt"
 STATE_KEYS = {"epoch", "model", "optimizer", "scheduler", "rng", "threads", "metrics"}
 
@@ -110,20 +115,38 @@ def _weights(folder: Path, model: nn.Module) -> dict[str, Any]:
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """Replace ``last/state.pt``, then the files made from it."""
+    """Replace ``last/state.pt``, then, at the end of an epoch, the files made from it."""
     import torch
 
-    write_atomic(folder / STATE, lambda temporary: torch.save(state, temporary))
-    publish(folder, state)
+    # Through memory: torch's own writer meets a full disk with an internal error, Python's with one that says so.
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    write_atomic(folder / STATE, lambda temporary: _write(temporary, stream.getbuffer()))
+    if not state["sums"]["step"]:
+        publish(folder, state)
 
 
 def publish(folder: Path, state: dict[str, Any]) -> None:
-    """Write ``metrics.jsonl`` and ``model.safetensors`` as a state has them."""
-    from safetensors.torch import save_file
+    """Write ``metrics.jsonl``, ``metrics.csv`` and ``model.safetensors`` as a state has them."""
+    from safetensors.torch import save
 
     write_text(folder / METRICS, "".join(json.dumps(line) + "\n" for line in state["metrics"]))
+    write_text(folder / CURVES, _csv(state["metrics"]))
     weights = {key: value.detach().cpu().contiguous() for key, value in state["model"].items()}
-    write_atomic(folder / MODEL, lambda temporary: save_file(weights, temporary))
+    write_atomic(folder / MODEL, lambda temporary: _write(temporary, save(weights)))
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
+    path.write_bytes(content)
+
+
+def _csv(metrics: list[dict[str, Any]]) -> str:
+    """A header and a line an epoch; what a network does not have (an ANN's firing rate) is left empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(metrics[-1]) if metrics else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(metrics)
+    return text.getvalue()
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:
@@ -149,7 +172,7 @@ def load_state(folder: Path) -> dict[str, Any] | None:
 
 def sweep(folder: Path) -> None:
     """Remove the temporary files that a kill left behind in a run."""
-    for name in (METRICS, MODEL, STATE, EVALUATION):
+    for name in (METRICS, CURVES, MODEL, STATE, EVALUATION):
         path = folder / name
         for leftover in path.parent.glob(f".{path.name}.*"):
             leftover.unlink(missing_ok=True)

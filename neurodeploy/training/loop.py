@@ -1,8 +1,8 @@
 """Training: a recipe in, a run folder and a checkpoint out. Read it from the top.
 
-SGD with momentum; the learning rate is a function of the epoch alone. The order of samples is a function of seed and
-epoch, so an epoch does not depend on whether the run was interrupted before it: on the CPU a resumed run gives the same
-bits as one that was never stopped.
+The learning rate is a function of the epoch, the order of samples of (seed, epoch), the augmentation of a sample of
+(seed, epoch, sample). So nothing depends on whether the run was interrupted: on the CPU a resumed run gives the same
+bits as one that was never stopped, also when it was stopped in the middle of an epoch.
 
 Shape legend: T time, B batch, C H W image, N classes.
 """
@@ -10,28 +10,25 @@ Shape legend: T time, B batch, C H W image, N classes.
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from neurodeploy import manifest
-from neurodeploy.config.recipe import Recipe, load_recipe
+from neurodeploy.config.recipe import Recipe
 from neurodeploy.data import Dataset, load
-from neurodeploy.diagnostics import UsageError
 from neurodeploy.files import MANIFEST, folder_in_place, write_json, write_text
-from neurodeploy.losses.cross_entropy import cross_entropy
-from neurodeploy.losses.rmp import coefficient, rmp_loss
-from neurodeploy.nn.lif import LIF, LIFRecord, record_lifs
 from neurodeploy.nn.nets import build, parameter_count
+from neurodeploy.training import distributed
+from neurodeploy.training.batches import batches, steps_of, time_first
 from neurodeploy.training.checkpoint import (
     RECIPE,
     Checkpoint,
@@ -43,15 +40,28 @@ from neurodeploy.training.checkpoint import (
     save_state,
     sweep,
 )
+from neurodeploy.training.distributed import World
+from neurodeploy.training.divergence import all_finite, diverged
 from neurodeploy.training.evaluate import evaluate
-from neurodeploy.training.run_files import EVALUATION, read_manifest
+from neurodeploy.training.interruption import Interruption, interruption
+from neurodeploy.training.objective import Objective
+from neurodeploy.training.optimizer import learning_rate, make_optimizer
+from neurodeploy.training.preflight import (
+    refuse_batch_too_small,
+    refuse_crashing_layout,
+    refuse_device,
+    refuse_other_data,
+    refuse_other_recipe,
+    refuse_rmp_without_layers,
+)
+from neurodeploy.training.run_files import EVALUATION
 
 
 @dataclass(frozen=True)
 class Progress:
     """Where a training stands: ``step`` of ``steps`` in ``epoch`` of ``epochs``; ``metrics`` once the epoch is done.
 
-    The first one of a call has step 0 and the epoch that comes next, so a resumed run starts above 1.
+    The first one of a call has the step and epoch that were done before, so a resumed run starts above 1.
     """
 
     epoch: int
@@ -59,6 +69,17 @@ class Progress:
     step: int
     steps: int
     metrics: dict[str, Any] | None = None
+
+
+@dataclass
+class EpochSums:
+    """What an epoch has seen so far; saved with a run that is stopped inside it."""
+
+    step: int = 0
+    samples: int = 0
+    correct: int = 0
+    terms: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def train(
@@ -69,9 +90,12 @@ def train(
     data_root: str | Path | None = None,
     download: bool = False,
     fresh: bool = False,
+    workers: int = 0,
     progress: Callable[[Progress], None] | None = None,
 ) -> Checkpoint:
     """Train a recipe, or go on where an interrupted run of it stopped. The result is the last epoch.
+
+    Under ``torchrun`` every process calls this with the same arguments; see ``training/distributed.py``.
 
     Args:
         recipe: What to train.
@@ -79,185 +103,219 @@ def train(
         device: ``cpu``, or what torch finds on this machine.
         data_root, download: See ``neurodeploy.data.load``.
         fresh: Start over; the old run is deleted.
-        progress: Called before the first step, after every step and after every epoch.
+        workers: Processes that prepare batches beside each training process; the numbers do not depend on it.
+        progress: Called before the first step, after every step and after every epoch, in the main process only.
 
     Raises:
         UsageError: ND109 where ``out`` holds a run of another recipe, ND110 where it holds something else,
             ND106 for missing data, ND111 where the training diverges (the last good epoch is kept).
+        KeyboardInterrupt: After SIGINT; what was trained so far is saved.
     """
     out = Path(out)
     refuse_device(device)
+    world = distributed.join(device)
     resumes = is_run(out) and not fresh
     if resumes:
         refuse_other_recipe(out, recipe)
         if is_finished(out):
             return load_checkpoint(out)
-    data = {split: load(recipe.data.name, split, root=data_root, download=download) for split in ("train", "test")}
-    if resumes:
-        refuse_other_data(out, data)
-        sweep(out)
-    state = load_state(out) if resumes else None
+    data = {
+        split: load(recipe.data, split, timesteps=recipe.timesteps, root=data_root, download=download)
+        for split in ("train", "test")
+    }
+    refuse_batch_too_small(recipe, len(data["train"]), world)
 
-    with _quiet_machine(recipe.seed, device):
-        model = build(recipe).to(device)
-        torch.set_num_threads(state["threads"] if state else sensible_threads(model))
+    with _quiet_machine(recipe.seed, world.device), interruption() as interrupted:
+        model = build(recipe).to(world.device)
         refuse_rmp_without_layers(recipe, model)
-        if not resumes:
-            start_run(out, recipe, data, device)
-        optimizer = torch.optim.SGD(
-            model.parameters(), recipe.train.lr, recipe.train.momentum, weight_decay=recipe.train.weight_decay
-        )
-        metrics: list[dict[str, Any]] = []
+        refuse_crashing_layout(recipe, model, world.device)
+        objective = Objective(recipe, model, world.device)
+        if resumes:
+            refuse_other_data(out, data, objective.teacher_digests)
+        state = load_state(out) if resumes else None
+        torch.set_num_threads(state["threads"] if state else sensible_threads(model))
+        world.wait()  # everyone has read what was there before the main process changes it
+        if world.main and not resumes:
+            start_run(out, recipe, data, world, objective.teacher_digests)
+        if world.main and resumes:
+            sweep(out)
+        trainer = _Trainer(recipe, model, objective, data, world, workers, interrupted, progress)
         if state is not None:
-            publish(out, state)
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
-            torch.set_rng_state(state["rng"])
-            metrics = state["metrics"]
+            trainer.restore(state)
+            if world.main and not trainer.sums.step:
+                publish(out, state)
 
-        for epoch in range(len(metrics) + 1, recipe.train.epochs + 1):
-            began = time.perf_counter()
-            lr = learning_rate(recipe, epoch)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            loss, accuracy = _train_epoch(recipe, model, optimizer, data["train"], epoch, device, progress)
-            test = evaluate(model, data["test"], device=device, per=recipe.loss.cross_entropy.per)
-            metrics.append(
-                {
-                    "epoch": epoch,
-                    "lr": lr,
-                    "train_loss": loss,
-                    "train_accuracy": accuracy,
-                    "test_loss": test.loss,
-                    "test_accuracy": test.accuracy,
-                    "quantization_error": test.quantization_error,
-                    "firing_rate": test.firing_rate,
-                    "seconds": round(time.perf_counter() - began, 3),
-                }
-            )
-            save_state(
-                out,
-                {
-                    "epoch": epoch,
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "scheduler": {"kind": recipe.train.schedule, "epoch": epoch, "lr": lr},
-                    "rng": torch.get_rng_state(),
-                    "threads": torch.get_num_threads(),
-                    "metrics": metrics,
-                },
-            )
-            _report(progress, recipe, epoch, data["train"], metrics[-1])
-
-        final = evaluate(model, data["test"], device=device, per=recipe.loss.cross_entropy.per)
-        write_json(out / EVALUATION, final.to_json())
+        while trainer.epoch < recipe.train.epochs:
+            trainer.run_epoch(save=lambda: save_state(out, trainer.state()))
+        if world.main:
+            trainer.finish(out)
+        world.wait()
+        if interrupted.signal:  # during the last evaluation
+            interrupted.stop()
     return load_checkpoint(out)
 
 
-def learning_rate(recipe: Recipe, epoch: int) -> float:
-    """Rate of an epoch n = 1 … N. ``cosine``: lr·(1 + cos(π(n − 1)/N))/2, lr in the first, 0 only after the last."""
-    if recipe.train.schedule == "constant":
-        return recipe.train.lr
-    return recipe.train.lr * (1 + math.cos(math.pi * (epoch - 1) / recipe.train.epochs)) / 2
+class _Trainer:
+    """The state of a run between two steps, and how it moves on."""
 
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: nn.Module,
+        objective: Objective,
+        data: dict[str, Dataset],
+        world: World,
+        workers: int,
+        interrupted: Interruption,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.recipe, self.objective, self.data, self.world = recipe, objective, data, world
+        self.workers, self.interrupted, self.progress = workers, interrupted, progress
+        self.channels_last = recipe.train.memory == "channels_last"
+        if self.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        self.model = model
+        self.forward = DistributedDataParallel(model) if world.size > 1 else model
+        self.optimizer = make_optimizer(recipe, model)
+        self.epoch = 0  # the last that is finished
+        self.sums = EpochSums()  # of the one that is not
+        self.metrics: list[dict[str, Any]] = []
+        self.last_evaluation: dict[str, Any] | None = None
 
-def sample_order(seed: int, epoch: int, samples: int) -> np.ndarray:
-    """The permutation of training samples in an epoch: a function of seed and epoch alone."""
-    return np.random.default_rng([seed, epoch]).permutation(samples)
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run needs; plain values and tensors."""
+        return {
+            "epoch": self.epoch,
+            "sums": vars(self.sums),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": {"kind": self.recipe.train.schedule, "epoch": self.epoch},
+            "rng": torch.get_rng_state(),
+            "threads": torch.get_num_threads(),
+            "metrics": self.metrics,
+        }
 
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        self.metrics = state["metrics"]
+        self.epoch = state["epoch"]
+        self.sums = EpochSums(**state.get("sums", {}))
 
-def total_loss(recipe: Recipe, u_TBN: Tensor, y_B: Tensor, records: dict[str, LIFRecord], epoch: int) -> Tensor:
-    """Cross-entropy, plus λ(n)·L_RMP where the recipe has ``[loss.rmp]`` (Eq. 11)."""
-    loss = cross_entropy(u_TBN, y_B, recipe.loss.cross_entropy.per)
-    rmp = recipe.loss.rmp
-    if rmp is None:
-        return loss
-    weight = coefficient(epoch, recipe.train.epochs, rmp.k, rmp.schedule)
-    return loss + weight * rmp_loss(list(records.values()), rmp.p, rmp.layers)
+    def run_epoch(self, save: Callable[[], None]) -> None:
+        """The rest of an epoch, its evaluation and its checkpoint."""
+        recipe, epoch, sums = self.recipe, self.epoch + 1, self.sums
+        train_set = self.data["train"]
+        steps = steps_of(recipe, len(train_set))
+        lr = learning_rate(recipe, epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        began = time.perf_counter() - sums.seconds
+        self._report(epoch, sums.step, steps)
+        self.model.train()
+        drawn = batches(recipe, train_set, epoch, self.world, after=sums.step, workers=self.workers)
+        for x, y_B, samples in drawn:
+            terms, correct, stop = self._step(x, y_B, samples, epoch, sums.step + 1, steps)
+            sums.step += 1
+            sums.samples += samples
+            sums.correct += correct
+            for name, value in terms.items():
+                sums.terms[name] = sums.terms.get(name, 0.0) + value * samples
+            sums.seconds = time.perf_counter() - began
+            self._report(epoch, sums.step, steps)
+            if stop:
+                if self.world.main:
+                    save()
+                self.world.wait()
+                self.interrupted.stop()
 
+        test = evaluate(
+            self.model,
+            self.data["test"],
+            per=recipe.loss.cross_entropy.per,
+            p=recipe.metric.p,
+            world=self.world,
+        )
+        self.last_evaluation = test.to_json()
+        means = {name: value / sums.samples for name, value in sums.terms.items()}
+        self.metrics.append(
+            {
+                "epoch": epoch,
+                "lr": lr,
+                "train_loss": sum(means.values()),
+                "train_accuracy": sums.correct / sums.samples,
+                "test_loss": test.loss,
+                "test_accuracy": test.accuracy,
+                "quantization_error": test.quantization_error,
+                "firing_rate": test.firing_rate,
+                "seconds": round(time.perf_counter() - began, 3),
+                **({f"train_{name}": value for name, value in means.items()} if len(means) > 1 else {}),
+            }
+        )
+        self.epoch, self.sums = epoch, EpochSums()
+        if self.world.main:
+            save()
+        self._report(epoch, steps, steps, self.metrics[-1])
 
-def _train_epoch(
-    recipe: Recipe,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    dataset: Dataset,
-    epoch: int,
-    device: str,
-    progress: Callable[[Progress], None] | None,
-) -> tuple[float, float]:
-    """One pass over the training samples; mean loss and accuracy as seen on the way."""
-    model.train()
-    order = sample_order(recipe.seed, epoch, len(dataset))
-    starts = range(0, len(order), recipe.data.batch)
-    loss_sum, correct = 0.0, 0
-    _report(progress, recipe, epoch, dataset, step=0)
-    for step, start in enumerate(starts, 1):
-        batch = order[start : start + recipe.data.batch]
-        x_BCHW = torch.from_numpy(dataset.x[batch]).to(device)
-        y_B = torch.from_numpy(dataset.y[batch]).to(device)
-        recording: AbstractContextManager[dict[str, LIFRecord]]
-        recording = record_lifs(model) if recipe.loss.rmp else nullcontext({})
-        with recording as records:
-            u_TBN = model(x_BCHW.unsqueeze(0))
-        loss = total_loss(recipe, u_TBN, y_B, records, epoch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        # A NaN potential gives spike 0 and the loss stays finite, so weights and statistics are looked at as well.
-        tensors = [loss, *model.parameters(), *model.buffers()]
-        if not bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all()):
-            raise _diverged(model, x_BCHW, epoch, step)
-        loss_sum += float(loss.detach()) * len(batch)
-        correct += int((u_TBN[-1].argmax(1) == y_B).sum())
-        _report(progress, recipe, epoch, dataset, step=step)
-    return loss_sum / len(order), correct / len(order)
+    def _step(
+        self, x: torch.Tensor, y_B: torch.Tensor, samples: int, epoch: int, step: int, steps: int
+    ) -> tuple[dict[str, float], int, bool]:
+        """One batch: forward, loss, backward, update.
 
+        Returns:
+            ``(mean of each term, correct predictions, whether a signal asks to stop)``, over all processes.
+        """
+        device = self.world.device
+        x, y_B = x.to(device, non_blocking=True), y_B.to(device, non_blocking=True)
+        x_TBCHW = time_first(x, temporal=self.data["train"].temporal, channels_last=self.channels_last)
+        with self.objective.watching(self.model) as seen, self._autocast():
+            u_TBN = self.forward(x_TBCHW)
+        u_TBN = u_TBN.to(torch.promote_types(u_TBN.dtype, torch.float32))
+        terms = self.objective.terms(x, y_B, u_TBN, seen, epoch, step / steps)
+        loss = torch.stack(list(terms.values())).sum()
+        # DDP averages gradients over processes: weighted like this, the average is that of the whole batch.
+        weight = len(y_B) * self.world.size / samples
+        self.optimizer.zero_grad()
+        (loss * weight).backward()
 
-def _diverged(model: nn.Module, x_BCHW: Tensor, epoch: int, step: int) -> UsageError:
-    """ND111 with the first layer, in order of execution, that holds or gives a number that is not finite."""
-    first: list[str] = []
-
-    def look(name: str, module: nn.Module, output: Tensor) -> None:
-        if first:
-            return
-        held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-        bad = next((key for key, value in held.items() if not torch.isfinite(value).all()), None)
+        share = len(y_B) / samples
+        seen_here = [value.detach().double() * share for value in terms.values()]
+        correct_here = (u_TBN[-1].argmax(1) == y_B).sum().double()
+        asked = torch.tensor(float(self.interrupted.signal), dtype=torch.float64, device=device)
+        *means, correct, stop = self.world.sum(torch.stack([*seen_here, correct_here, asked])).tolist()
+        totals = dict(zip(terms, means, strict=True))
+        bad = next((name for name, mean in totals.items() if mean != mean or abs(mean) == float("inf")), None)
         if bad is not None:
-            first.append(f"`{bad}` of layer `{name}`")
-        elif not torch.isfinite(output).all():
-            first.append(f"the output of layer `{name}`")
+            raise diverged(self.model, x_TBCHW, epoch, step, f"the {bad} loss")
+        if self.recipe.train.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.train.clip_norm)
+        self.optimizer.step()
+        # A NaN potential gives spike 0 and the loss stays finite, so weights and statistics are looked at as well.
+        if not all_finite([*self.model.parameters(), *self.model.buffers()]):
+            raise diverged(self.model, x_TBCHW, epoch, step)
+        return totals, int(correct), stop > 0
 
-    leaves = [(name, module) for name, module in model.named_modules() if name and not any(module.children())]
-    handles = [
-        module.register_forward_hook(lambda module, _inputs, output, name=name: look(name, module, output))
-        for name, module in leaves
-    ]
-    with torch.no_grad():
-        # In evaluation mode, so that looking does not touch the running statistics that are looked at.
-        model.eval()
-        model(x_BCHW.unsqueeze(0))
-    for handle in handles:
-        handle.remove()
-    what = first[0] if first else "the loss"
-    return UsageError(
-        "ND111",
-        f"the training diverged: in epoch {epoch}, step {step}, {what} is not finite",
-        where=f"the epochs before it are kept: {epoch - 1}",
-        fix="lower train.lr and start over with --fresh",
-    )
+    def _autocast(self) -> torch.autocast:
+        enabled = self.recipe.train.precision == "bf16"
+        return torch.autocast(self.world.device.split(":")[0], torch.bfloat16, enabled=enabled)
 
+    def finish(self, out: Path) -> None:
+        """Write the evaluation of the last epoch, with the best one as a side note."""
+        if self.last_evaluation is None:  # a run that was stopped between its last epoch and this file
+            test = evaluate(
+                self.model, self.data["test"], per=self.recipe.loss.cross_entropy.per, p=self.recipe.metric.p,
+                world=World(device=self.world.device),
+            )  # fmt: skip
+            self.last_evaluation = test.to_json()
+        best = max(self.metrics, key=lambda line: (line["test_accuracy"], -line["epoch"]))
+        note = {"epoch": best["epoch"], "accuracy": best["test_accuracy"]}
+        write_json(out / EVALUATION, {**self.last_evaluation, "best": note})
 
-def _report(
-    progress: Callable[[Progress], None] | None,
-    recipe: Recipe,
-    epoch: int,
-    dataset: Dataset,
-    metrics: dict[str, Any] | None = None,
-    step: int | None = None,
-) -> None:
-    if progress is not None:
-        steps = math.ceil(len(dataset) / recipe.data.batch)
-        progress(Progress(epoch, recipe.train.epochs, steps if step is None else step, steps, metrics))
+    def _report(self, epoch: int, step: int, steps: int, metrics: dict[str, Any] | None = None) -> None:
+        if self.progress is not None and self.world.main:
+            self.progress(Progress(epoch, self.recipe.train.epochs, step, steps, metrics))
 
 
 @contextmanager
@@ -287,7 +345,7 @@ def sensible_threads(model: nn.Module) -> int:
     return 1
 
 
-def start_run(out: Path, recipe: Recipe, data: dict[str, Dataset], device: str) -> None:
+def start_run(out: Path, recipe: Recipe, data: dict[str, Dataset], world: World, teachers: dict[str, str]) -> None:
     """Make the run's folder, whole or not at all; an old run there is replaced, anything else refused."""
     text = recipe.to_toml()
     with folder_in_place(out, replaces=is_run) as folder:
@@ -300,59 +358,12 @@ def start_run(out: Path, recipe: Recipe, data: dict[str, Dataset], device: str) 
                 recipe_sha256=hashlib.sha256(text.encode()).hexdigest(),
                 data={"name": recipe.data.name, **{split: part.sha256 for split, part in data.items()}},
                 data_note=data["train"].note,
+                teachers=teachers,
                 seed=recipe.seed,
-                device=device,
+                device=world.device,
+                processes=world.size,
             ),
         )
-
-
-def refuse_other_recipe(out: Path, recipe: Recipe) -> None:
-    """ND109 where a run's recipe differs from this one, with every key that does."""
-    differences = load_recipe(out / RECIPE).diff(recipe)
-    if differences:
-        shown = "; ".join(f"{key}: {old} there, {new} now" for key, old, new in differences)
-        raise UsageError(
-            "ND109",
-            f"the run exists with a different recipe: {shown}",
-            where=str(out),
-            fix="--out another folder, or --fresh to start over (deletes this run)",
-        )
-
-
-def refuse_other_data(out: Path, data: dict[str, Dataset]) -> None:
-    """ND109 where a run was begun on other bytes of the same dataset."""
-    recorded = read_manifest(out).get("data", {})
-    changed = [split for split, part in data.items() if recorded.get(split) != part.sha256]
-    if changed:
-        raise UsageError(
-            "ND109",
-            f"the run was begun on other data: the {' and '.join(changed)} split has changed since",
-            where=str(out),
-            fix="restore the data, or --fresh to start over (deletes this run)",
-        )
-
-
-def refuse_rmp_without_layers(recipe: Recipe, model: nn.Module) -> None:
-    """ND102 where ``exclude_first_last`` leaves no layer to regularize."""
-    lifs = sum(isinstance(module, LIF) for module in model.modules())
-    if recipe.loss.rmp is not None and recipe.loss.rmp.layers == "exclude_first_last" and lifs < 3:
-        raise UsageError(
-            "ND102",
-            f'loss.rmp.layers = "exclude_first_last" leaves none of the {lifs} LIF layers of {recipe.net.name}',
-            where="loss.rmp.layers",
-            fix='use loss.rmp.layers = "all"',
-        )
-
-
-def refuse_device(device: str) -> None:
-    """ND101 for a device that torch does not know or that this machine does not have."""
-    found = ["cpu"]
-    if torch.cuda.is_available():
-        found += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        found.append("mps")
-    if device not in found:
-        raise UsageError("ND101", f"no such device here: {device}", where="--device", fix=f"known: {', '.join(found)}")
 
 
 def dry_run(recipe: Recipe) -> int:

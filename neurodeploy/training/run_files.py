@@ -43,8 +43,8 @@ class Epoch(_Part):
     train_accuracy: float
     test_loss: float
     test_accuracy: float
-    quantization_error: float
-    firing_rate: float
+    quantization_error: float | None
+    firing_rate: float | None
     seconds: float
 
 
@@ -68,14 +68,25 @@ class LayerResult(_Part):
     membrane_histogram: MembraneHistogram
 
 
+class Best(_Part):
+    """The epoch of the highest test accuracy: chosen on the test set, so a side note and not the result."""
+
+    epoch: int
+    accuracy: float
+
+
 class Result(_Part):
-    """``evaluation.json``: what ``training/evaluate.py`` measured after the last epoch."""
+    """``evaluation.json``: what ``training/evaluate.py`` measured after the last epoch.
+
+    An ANN has no spikes: ``quantization_error`` and ``firing_rate`` are None and ``layers`` is empty.
+    """
 
     accuracy: float
     samples: int
-    quantization_error: float
-    firing_rate: float
+    quantization_error: float | None
+    firing_rate: float | None
     layers: tuple[LayerResult, ...]
+    best: Best | None = None
 
 
 _Kind = TypeVar("_Kind", bound=_Part)

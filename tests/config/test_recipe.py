@@ -8,14 +8,15 @@ import sys
 import pytest
 
 from neurodeploy.config.recipe import is_path, known_keys, load_recipe, recipe_names
-from neurodeploy.diagnostics import UnsupportedError, UsageError
+from neurodeploy.diagnostics import UsageError
 
 MINIMAL = '[data]\nname = "digits"\n[net]\nname = "conv"\n[train]\nepochs = 1\nlr = 0.1\n'
 
 
 def test_the_rmp_recipe_is_the_vanilla_one_plus_rmp() -> None:
     vanilla, rmp = load_recipe("digits/conv-vanilla"), load_recipe("digits/conv-rmp")
-    assert {key for key, _, _ in vanilla.diff(rmp)} == {f"loss.rmp.{key}" for key in ("k", "p", "schedule", "layers")}
+    keys = ("k", "p", "schedule", "per", "layers", "potential", "weighting")
+    assert {key for key, _, _ in vanilla.diff(rmp)} == {f"loss.rmp.{key}" for key in keys}
     assert rmp.loss.rmp is not None
     assert (rmp.loss.rmp.k, rmp.loss.rmp.p, rmp.neuron.tau, rmp.neuron.v_threshold) == (0.1, 2.0, 0.25, 0.5)
     assert vanilla.loss.rmp is None
@@ -57,28 +58,57 @@ def test_every_wrong_key_is_named_at_once() -> None:
     assert "data.name" in fixes["data.nam"]
 
 
+CONTRADICTIONS = {
+    "net.block=sew": "net.block",
+    "net.stem=64": "net.stem",
+    "net.head=fc256": "net.head",
+    "net.stem_pool=max": "net.stem_pool",
+    "neuron.kind=relu": "neuron.kind",
+    "data.folder=pictures": "data.folder",
+    "data.classes=3": "data.classes",
+    "data.size=16": "data.size",
+    "data.frames=4": "data.frames",
+    "data.stack=true": "data.stack",
+    "data.augment=roll-flip": "data.augment",
+    "data.augment=resized-crop-flip": "data.augment",
+}
+
+
+@pytest.mark.parametrize("override", CONTRADICTIONS)
+def test_keys_that_contradict_each_other_are_refused(override) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_recipe("digits/conv-vanilla", [override])
+    assert (caught.value.code, caught.value.exit_code) == ("ND102", 2)
+    assert CONTRADICTIONS[override] in {finding.node for finding in caught.value.findings}
+
+
+def test_contradictions_are_named_together() -> None:
+    overrides = ["neuron.kind=relu", "repact.enabled=true", "net.block=sew", "data.name=image-folder"]
+    with pytest.raises(UsageError) as caught:
+        load_recipe("digits/conv-rmp", overrides)
+    rules = [finding.rule for finding in caught.value.findings]
+    assert sum("an ANN" in rule for rule in rules) >= 4  # T, RMP, RepAct, tdBN
+    assert sum("image-folder needs" in rule for rule in rules) == 3
+    assert len({finding.node for finding in caught.value.findings}) == 6
+
+
 @pytest.mark.parametrize(
-    "override",
+    "overrides",
     [
-        "net.name=vgg16",
-        "net.name=resnet20",
-        "data.name=cifar10",
-        "data.augment=crop-flip",
-        "neuron.surrogate=ste",
-        "norm.kind=batchnorm",
-        "train.optimizer=adam",
-        "train.schedule=step",
-        "train.precision=bf16",
-        "loss.cross_entropy.per=per_step",
-        "loss.laf.weight=0.1",
-        "repact.enabled=true",
+        ["net.name=resnet19", "net.head=fc256", "net.stem=64", "net.block=sew"],
+        ["net.name=resnet18", "net.stem_pool=max", "data.name=imagenet", "data.augment=resized-crop-flip"],
+        ["neuron.kind=relu", "timesteps=1", "norm.kind=batchnorm"],
+        ["data.name=image-folder", "data.folder=pictures", "data.classes=3", "data.size=16"],
+        ["data.name=nmnist", "data.augment=roll-flip", "timesteps=10", "data.slice=time", "data.binary=false"],
+        ["data.name=cifar10-dvs", "data.frames=10", "data.stack=true", "timesteps=1"],
+        ["train.optimizer=adamw", "train.schedule=step", "train.precision=bf16", "train.clip_norm=1.0"],
+        ["loss.laf.teacher=t.onnx", "loss.laf.form=code", "loss.laf.temperature=20.0", "repact.enabled=true"],
+        ["loss.feature.teacher=t", "loss.cross_entropy.per=sum_logits", "neuron.surrogate=triangle"],
     ],
 )
-def test_what_is_not_built_is_refused_by_name(override) -> None:
-    with pytest.raises(UnsupportedError) as caught:
-        load_recipe("digits/conv-vanilla", [override])
-    assert (caught.value.code, caught.value.exit_code) == ("ND501", 3)
-    assert override.split("=")[0].rsplit(".", 1)[0].split(".")[-1] in caught.value.message
+def test_every_option_has_its_place(overrides) -> None:
+    recipe = load_recipe("digits/conv-vanilla", overrides)
+    assert recipe.diff(load_recipe("digits/conv-vanilla"))
 
 
 @pytest.mark.parametrize(
@@ -117,6 +147,31 @@ def test_extends_by_sibling_by_path_and_by_name(tmp_path) -> None:
     assert [key for key, _, _ in load_recipe(tmp_path / "named.toml").diff(load_recipe("digits/conv-vanilla"))] == [
         "seed"
     ]
+
+
+def test_a_published_figure_is_of_one_recipe_alone(tmp_path) -> None:
+    figure = '[published]\nsource = "Table 1"\naccuracy = 91.0\nstd = 0.1\n'
+    (tmp_path / "base.toml").write_text(MINIMAL + figure)
+    (tmp_path / "without.toml").write_text('extends = "base"\n')
+    (tmp_path / "own.toml").write_text('extends = "base"\n[published]\nsource = "Table 2"\naccuracy = 92.0\n')
+    below, own = load_recipe(tmp_path / "base.toml").published, load_recipe(tmp_path / "own.toml").published
+    assert below is not None
+    assert below.std == 0.1
+    assert load_recipe(tmp_path / "without.toml").published is None
+    assert own is not None
+    assert (own.source, own.std) == ("Table 2", None)
+    assert load_recipe(tmp_path / "own.toml").diff(load_recipe(tmp_path / "base.toml")) == []
+
+
+def test_a_base_is_extended_and_never_named(tmp_path) -> None:
+    assert not any("/_" in name for name in recipe_names())
+    (tmp_path / "mine.toml").write_text('extends = "cifar10/_rmp"\n[net]\nname = "resnet20-slim"\n')
+    assert load_recipe(tmp_path / "mine.toml").train.lr == 0.01
+    (tmp_path / "wrong.toml").write_text('extends = "cifar10/_rpm"\n')
+    for name in ("cifar10/_rmp", tmp_path / "wrong.toml"):
+        with pytest.raises(UsageError) as caught:
+            load_recipe(name)
+        assert caught.value.code == "ND101"
 
 
 def test_a_circle_is_refused(tmp_path) -> None:
@@ -163,11 +218,18 @@ def test_path_rule(tmp_path, monkeypatch) -> None:
 
 def test_known_keys_are_those_of_the_contract() -> None:
     contract = """
-        extends seed timesteps data.name data.batch data.augment net.name net.width
-        neuron.tau neuron.v_threshold neuron.surrogate norm.kind norm.alpha readout.kind
-        train.epochs train.lr train.optimizer train.momentum train.weight_decay train.schedule train.precision
-        loss.cross_entropy.per loss.rmp.k loss.rmp.p loss.rmp.schedule loss.rmp.layers
-        loss.laf.weight loss.laf.temperature loss.laf.teacher repact.enabled
+        extends seed timesteps
+        data.name data.batch data.augment data.folder data.classes data.size data.frames data.slice data.binary
+        data.stack net.name net.width net.block net.stem net.head net.stem_pool net.pools
+        neuron.kind neuron.tau neuron.v_threshold neuron.surrogate neuron.detach_reset
+        norm.kind norm.alpha norm.residual_alpha norm.residual_where readout.kind
+        train.epochs train.lr train.optimizer train.momentum train.weight_decay train.decay train.schedule
+        train.precision train.clip_norm train.memory
+        loss.cross_entropy.per
+        loss.rmp.k loss.rmp.p loss.rmp.schedule loss.rmp.per loss.rmp.layers loss.rmp.potential loss.rmp.weighting
+        loss.laf.weight loss.laf.form loss.laf.temperature loss.laf.teacher loss.feature.weight loss.feature.teacher
+        repact.enabled metric.p
+        published.source published.accuracy published.std published.quantization_error published.seeds published.note
     """
     assert set(known_keys()) == set(contract.split())
 

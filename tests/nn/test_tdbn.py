@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+import torch.distributed as dist
 
 from neurodeploy.nn.tdbn import TdBatchNorm
 
@@ -60,3 +66,90 @@ def test_one_value_per_channel_gives_beta() -> None:
     torch.manual_seed(0)
     # x·s − μ·s with s = 0.5/sqrt(1e-5) = 158: one float32 rounding of a number near 158 is 1e-5.
     assert TdBatchNorm(3)(torch.randn(1, 1, 3)).abs().max() < 1e-4
+
+
+def test_channels_last_stays_channels_last() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(8, 3, 4, 4)
+    norm, other = TdBatchNorm(3), TdBatchNorm(3)
+    y = norm(x.to(memory_format=torch.channels_last).unflatten(0, (2, 4)))
+    assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(y, other(x.unflatten(0, (2, 4))), atol=1e-6)
+    assert torch.allclose(norm.running_var, other.running_var, rtol=1e-6)
+
+
+def test_bfloat16_input_has_float32_statistics() -> None:
+    torch.manual_seed(0)
+    x = (torch.randn(2, 8, 3, 4, 4) * 2 + 1).bfloat16()
+    norm, exact = TdBatchNorm(3), TdBatchNorm(3)
+    y = norm(x.requires_grad_())
+    expected = exact(x.detach().float())
+    assert y.dtype == torch.bfloat16
+    assert norm.running_var.dtype == torch.float32
+    assert torch.allclose(norm.running_var, exact.running_var, rtol=1e-5)
+    # One rounding to 8 bits.
+    assert torch.allclose(y.float(), expected, rtol=2.0**-7, atol=1e-3)
+    y.float().square().sum().backward()
+    assert norm.weight.grad is not None
+    assert norm.weight.grad.dtype == torch.float32
+    assert x.grad is not None
+    assert x.grad.dtype == torch.bfloat16
+
+
+def batch(rank: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Input and gradient of the output: 5 samples for rank 0, 2 for rank 1, all for None."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 7, 4, 5, 5, generator=generator) * 3 + 2
+    g = torch.randn(x.shape, generator=generator)
+    part = slice(None) if rank is None else (slice(0, 5), slice(5, 7))[rank]
+    return x[:, part], g[:, part]
+
+
+def one_step(rank: int | None) -> dict[str, torch.Tensor]:
+    norm = TdBatchNorm(4, alpha=0.8)
+    norm.weight.data.copy_(torch.tensor([0.5, 1.0, 2.0, -1.0]))
+    norm.bias.data.copy_(torch.tensor([0.1, 0.0, -0.1, 1.0]))
+    x, g = batch(rank)
+    x = x.clone().requires_grad_()
+    y = norm(x)
+    y.backward(g)
+    assert x.grad is not None
+    assert norm.weight.grad is not None
+    assert norm.bias.grad is not None
+    return {
+        "y": y.detach(), "x": x.grad, "weight": norm.weight.grad, "bias": norm.bias.grad,
+        "running_mean": norm.running_mean, "running_var": norm.running_var,
+    }  # fmt: skip
+
+
+def a_rank(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    try:
+        torch.save(one_step(rank), f"{folder}/{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+def test_two_ranks_are_one_process_with_both_batches(tmp_path: Path) -> None:
+    # A module of its own name, so that the spawned processes can import it.
+    script = tmp_path / "ranks_of_tdbn.py"
+    script.write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(tmp_path)])}
+    code = "import sys; from ranks_of_tdbn import a_rank; a_rank(int(sys.argv[1]), sys.argv[2])"
+    command = [sys.executable, "-c", code]
+    ranks = [subprocess.Popen([*command, str(rank), str(tmp_path)], env=environment) for rank in range(2)]
+    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    one = one_step(None)
+
+    def close(mine: torch.Tensor, theirs: torch.Tensor) -> bool:
+        return bool((mine - theirs).abs().max() <= 1e-6 * theirs.abs().max())
+
+    for name in ("y", "x"):
+        assert close(torch.cat([first[name], second[name]], 1), one[name]), name
+    for name in ("weight", "bias"):
+        assert close(first[name] + second[name], one[name]), name
+    for name in ("running_mean", "running_var"):
+        assert torch.equal(first[name], second[name])
+        assert close(first[name], one[name]), name

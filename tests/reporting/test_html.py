@@ -158,7 +158,7 @@ def test_markdown_and_csv(made: Report) -> None:
     assert text.startswith(f"# {made.title}\n")
     assert "| rmp | loss.rmp.k | absent | 0.1 |" in text
     files = csv_files(made)
-    assert files["groups.csv"].splitlines()[0].startswith("group,n,n (value),")
+    assert files["groups.csv"].splitlines()[0].startswith("group,method,n,n (value),")
     assert set(files) == {f"{name}.csv" for name in tables(made)}
 
 

@@ -45,7 +45,10 @@ def test_groups_and_changes(made: Report) -> None:
         "loss.rmp.k",
         "loss.rmp.p",
         "loss.rmp.schedule",
+        "loss.rmp.per",
         "loss.rmp.layers",
+        "loss.rmp.potential",
+        "loss.rmp.weighting",
     }
     assert all(change.baseline is None for change in rmp.changes)
     assert vanilla.accuracy_float.n == 3

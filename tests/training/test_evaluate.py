@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
 from neurodeploy.config.recipe import load_recipe
-from neurodeploy.data import load
+from neurodeploy.data import Dataset, load
 from neurodeploy.nn.lif import record_lifs
 from neurodeploy.nn.nets import build
+from neurodeploy.training.distributed import World
 from neurodeploy.training.evaluate import evaluate
 
 
@@ -48,12 +49,67 @@ def test_against_numpy() -> None:
     assert result.quantization_error == pytest.approx(sum(errors) / 3)
 
 
+@dataclass
+class Part:
+    """Some samples of a dataset, as one."""
+
+    whole: Dataset
+    first: int
+    last: int
+    temporal: bool = False
+
+    @property
+    def y(self) -> np.ndarray:
+        return self.whole.y[self.first : self.last]
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def batch(self, indices: np.ndarray) -> np.ndarray:
+        return self.whole.batch(indices + self.first)
+
+
 def test_uneven_last_batch_counts_by_samples() -> None:
     torch.manual_seed(0)
     model = build(load_recipe("digits/mlp-vanilla", ["net.width=8"]))
     whole = load("digits", "test")
-    parts = [dataclasses.replace(whole, x=whole.x[part], y=whole.y[part]) for part in (slice(0, 256), slice(256, 360))]
-    first, second = (evaluate(model, part) for part in parts)
+    first, second = (evaluate(model, Part(whole, *ends)) for ends in ((0, 256), (256, 360)))
     both = evaluate(model, whole)
     assert both.accuracy == pytest.approx((256 * first.accuracy + 104 * second.accuracy) / 360)
     assert both.loss == pytest.approx((256 * first.loss + 104 * second.loss) / 360)
+
+
+def test_processes_share_blocks_and_change_no_bit(monkeypatch) -> None:
+    """Each of three processes evaluates its blocks; what they gather is what one process finds."""
+    monkeypatch.setattr("neurodeploy.training.evaluate.BATCH", 50)
+    torch.manual_seed(0)
+    model = build(load_recipe("digits/mlp-vanilla", ["net.width=8"]))
+    whole = load("digits", "test")
+    given = []
+
+    class Listening(World):
+        def gather(self, value):
+            given.append(value)
+            return [value]
+
+    for rank in range(3):
+        evaluate(model, whole, world=Listening(rank, 3))
+    assert [sorted(part) for part in given] == [[0, 3, 6], [1, 4, 7], [2, 5]]
+
+    class Gathering(World):
+        def gather(self, value):
+            return given
+
+    assert evaluate(model, whole, world=Gathering(1, 3)) == evaluate(model, whole)
+
+
+def test_the_exponent_of_the_error() -> None:
+    torch.manual_seed(0)
+    model = build(load_recipe("digits/mlp-vanilla", ["net.width=8"]))
+    whole = Part(load("digits", "test"), 0, 100)
+    squared, absolute = evaluate(model, whole), evaluate(model, whole, p=1.0)
+    with torch.no_grad(), record_lifs(model.eval()) as records:
+        model(torch.from_numpy(whole.batch(np.arange(100))).unsqueeze(0))
+    expected = [float((r.o_T - r.u_pre_T).abs().double().mean()) for r in records.values()]
+    assert absolute.quantization_error == pytest.approx(sum(expected) / 2, rel=1e-6)
+    assert squared.quantization_error != absolute.quantization_error

@@ -18,9 +18,12 @@ from neurodeploy.config.recipe import Recipe, load_recipe
 from neurodeploy.diagnostics import UsageError
 from neurodeploy.training import loop
 from neurodeploy.training.checkpoint import is_finished, is_run, load_checkpoint, load_state
-from neurodeploy.training.loop import Progress, learning_rate, sample_order, train
+from neurodeploy.training.interruption import SAVED
+from neurodeploy.training.loop import Progress, train
 
-FILES = {"manifest.json", "recipe.toml", "metrics.jsonl", "model.safetensors", "evaluation.json", "last"}
+FILES = {
+    "manifest.json", "recipe.toml", "metrics.jsonl", "metrics.csv", "model.safetensors", "evaluation.json", "last",
+}  # fmt: skip
 METRICS = [
     "epoch",
     "lr",
@@ -31,6 +34,8 @@ METRICS = [
     "quantization_error",
     "firing_rate",
     "seconds",
+    "train_cross_entropy",
+    "train_rmp",
 ]
 
 
@@ -55,6 +60,14 @@ def test_a_run_has_the_files_of_the_contract(tmp_path) -> None:
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
     assert all(list(line) == METRICS for line in lines)
     assert lines[-1]["train_loss"] < lines[0]["train_loss"]
+    assert lines[1]["train_loss"] == pytest.approx(lines[1]["train_cross_entropy"] + lines[1]["train_rmp"])
+    assert lines[-1]["train_rmp"] == 0, "lambda(N) = 0"
+    header, *rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    assert header.split(",") == METRICS
+    assert [float(value) for value in rows[2].split(",")] == pytest.approx(list(lines[2].values()))
+    best = json.loads((tmp_path / "run" / "evaluation.json").read_text())["best"]
+    assert best["accuracy"] == max(line["test_accuracy"] for line in lines)
+    assert lines[best["epoch"] - 1]["test_accuracy"] == best["accuracy"]
     manifest = checkpoint.manifest
     assert (manifest["command"], manifest["recipe"], manifest["seed"]) == ("train", "digits/mlp-rmp", 0)
     assert {"packages", "git", "neurodeploy_commit", "python", "recipe_sha256", "data", "device", "argv"} <= set(
@@ -120,6 +133,70 @@ def test_resume_from_every_place_gives_the_same_bits(place, tmp_path, monkeypatc
     train(small(), tmp_path / "cut")
     assert bits(tmp_path / "cut") == bits(tmp_path / "whole")
     assert {entry.name for entry in (tmp_path / "cut").iterdir()} == FILES
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_inside_the_epoch_and_the_resumed_run_has_the_same_bits(number, tmp_path) -> None:
+    train(small("data.augment=crop-flip"), tmp_path / "whole")
+
+    def ask(progress: Progress) -> None:
+        if (progress.epoch, progress.step) == (3, 2):
+            os.kill(os.getpid(), number)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises((KeyboardInterrupt, SystemExit)) as caught:
+        train(small("data.augment=crop-flip"), tmp_path / "cut", progress=ask)
+    assert caught.value.args == ((SAVED,) if number == signal.SIGINT else (128 + signal.SIGTERM,))
+    assert signal.getsignal(signal.SIGINT) is handler
+    state = load_state(tmp_path / "cut")
+    assert (state["epoch"], state["sums"]["step"]) == (2, 3)
+    # The files beside the state are those of the last finished epoch.
+    assert len((tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()) == 2
+    seen: list[Progress] = []
+    train(small("data.augment=crop-flip"), tmp_path / "cut", progress=seen.append)
+    assert (seen[0].epoch, seen[0].step, seen[0].steps) == (3, 3, 6)
+    assert bits(tmp_path / "cut") == bits(tmp_path / "whole")
+
+
+def test_a_second_signal_stops_at_once(tmp_path) -> None:
+    def ask_twice(progress: Progress) -> None:
+        if (progress.epoch, progress.step) == (2, 1):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(small(), tmp_path / "cut", progress=ask_twice)
+    assert caught.value.args != (SAVED,)
+    assert load_state(tmp_path / "cut")["sums"]["step"] == 0
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path) -> None:
+    """Files may not grow past a limit, which a training state does in the third epoch: refused, and nothing is lost."""
+    pytest.importorskip("resource")
+    code = (
+        "import resource, signal, sys\n"
+        "from neurodeploy.config.recipe import load_recipe; from neurodeploy.training import loop\n"
+        "from neurodeploy.diagnostics import UsageError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "def full(progress):\n"
+        "    if progress.epoch == 3: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))\n"
+        "recipe = load_recipe('digits/mlp-rmp', sys.argv[2:])\n"
+        "try: loop.train(recipe, sys.argv[1], progress=full)\n"
+        "except UsageError as error: print(error.code, error.message)\n"
+    )
+    overrides = ["net.width=16", "train.epochs=4", "data.batch=256"]
+    cut = tmp_path / "cut"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(cut), *overrides], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.startswith("ND110 cannot be written"), done.stderr
+    assert load_state(cut)["epoch"] == 2
+    load_checkpoint(cut)
+    assert not list(cut.glob("**/.*")), "no half-written file is left"
+    train(small(), tmp_path / "whole")
+    train(small(), cut)
+    assert bits(cut) == bits(tmp_path / "whole")
 
 
 @pytest.mark.slow
@@ -242,27 +319,87 @@ def test_unknown_device(tmp_path) -> None:
     assert "cpu" in caught.value.fix
 
 
-def test_learning_rate() -> None:
-    recipe = small("train.lr=0.2")
-    assert [learning_rate(recipe, n) for n in (1, 3)] == pytest.approx([0.2, 0.1])
-    assert learning_rate(recipe, 5) == pytest.approx(0)  # only after the last
-    assert learning_rate(small("train.lr=0.2", "train.schedule=constant"), 4) == 0.2
+def test_a_loss_that_is_no_number_is_found_before_the_weights_are_changed(tmp_path, monkeypatch) -> None:
+    """The message names the layer whose activations went first, not the first whose gradient is NaN."""
+
+    def explosive(recipe: Recipe):
+        model = real(recipe)
+        model.get_submodule("norm2").weight.data.fill_(3e38)
+        return model
+
+    real = loop.build
+    monkeypatch.setattr(loop, "build", explosive)
+    with pytest.raises(UsageError, match="epoch 1, step 1, the output of layer `norm2`") as caught:
+        train(small("train.epochs=2"), tmp_path / "run")
+    assert "train.clip_norm" in caught.value.fix
 
 
-def test_order_is_a_permutation_of_its_own_each_epoch() -> None:
-    first, second = sample_order(0, 1, 100), sample_order(0, 2, 100)
-    assert sorted(first) == list(range(100)) == sorted(second)
-    assert list(first) != list(second)
+def test_bf16_channels_last_adam_and_clipping_train(tmp_path) -> None:
+    overrides = ["train.precision=bf16", "train.memory=channels_last", "train.optimizer=adam", "train.lr=0.01"]
+    recipe = load_recipe(
+        "digits/conv-rmp", ["net.width=4", "train.epochs=3", "train.clip_norm=1.0", "train.schedule=step", *overrides]
+    )
+    checkpoint = train(recipe, tmp_path / "run")
+    assert all(parameter.dtype == torch.float32 for parameter in checkpoint.model.parameters())
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["train_loss"] < lines[0]["train_loss"]
+    assert lines[-1]["test_accuracy"] > 0.3  # chance is 0.1
 
 
-def test_rmp_is_in_the_loss_with_its_coefficient() -> None:
-    from neurodeploy.losses.cross_entropy import cross_entropy
-    from neurodeploy.losses.rmp import rmp_loss
-    from neurodeploy.nn.lif import LIFRecord
+def test_clipping_bounds_the_update(tmp_path) -> None:
+    """Without momentum and decay one step moves the weights by lr·clip_norm at most."""
+    overrides = ["train.epochs=1", "data.batch=1437", "train.momentum=0", "train.weight_decay=0", "train.lr=1.0"]
+    before = _parameters(loop.build(small(*overrides)), seed=small().seed)
+    after = dict(train(small(*overrides, "train.clip_norm=0.01"), tmp_path / "run").model.named_parameters())
+    moved = torch.stack([(after[name] - value).norm() for name, value in before.items()]).norm()
+    assert float(moved.detach()) == pytest.approx(0.01, rel=1e-3)
 
-    u_TBN, y_B = torch.randn(4, 3, 10), torch.tensor([1, 2, 3])
-    records = {"lif1": LIFRecord(torch.full((4, 3), 0.25), torch.zeros(4, 3), 0.5)}
-    loss = loop.total_loss(small(), u_TBN, y_B, records, epoch=1)
-    # epoch 1 of 4 with k = 0.1: lambda = 0.05.
-    expected = cross_entropy(u_TBN, y_B) + 0.05 * rmp_loss(list(records.values()))
-    assert torch.equal(loss, expected)
+
+def _parameters(model: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return dict(loop.build(small()).named_parameters())
+
+
+def test_an_ann_has_no_spikes_to_report(tmp_path) -> None:
+    recipe = load_recipe(
+        "digits/mlp-vanilla",
+        ["net.width=16", "train.epochs=1", "timesteps=1", "neuron.kind=relu", "norm.kind=batchnorm"],
+    )
+    train(recipe, tmp_path / "ann")
+    evaluation = json.loads((tmp_path / "ann" / "evaluation.json").read_text())
+    assert (evaluation["quantization_error"], evaluation["firing_rate"], evaluation["layers"]) == (None, None, [])
+    assert evaluation["accuracy"] > 0.5
+
+
+@pytest.mark.parametrize("method", ["laf", "feature"])
+def test_a_teacher_is_in_the_loss_the_manifest_and_the_resume(method, tmp_path) -> None:
+    ann = ["net.width=16", "train.epochs=1", "timesteps=1", "neuron.kind=relu", "norm.kind=batchnorm"]
+    train(load_recipe("digits/mlp-vanilla", ann), tmp_path / "ann")
+    student = load_recipe(
+        "digits/mlp-vanilla", ["net.width=16", "train.epochs=2", f"loss.{method}.teacher={tmp_path / 'ann'}"]
+    )
+
+    def stop(progress: Progress) -> None:
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(student, tmp_path / "student", progress=stop)
+    line = json.loads((tmp_path / "student" / "metrics.jsonl").read_text())
+    assert line[f"train_{method}"] > 0
+    manifest = json.loads((tmp_path / "student" / "manifest.json").read_text())
+    assert all(manifest["teachers"].values())
+    assert len(manifest["teachers"]) == 1
+    train(load_recipe("digits/mlp-vanilla", [*ann, "seed=1"]), tmp_path / "ann", fresh=True)
+    with pytest.raises(UsageError, match="begun with another teacher") as caught:
+        train(student, tmp_path / "student")
+    assert caught.value.code == "ND109"
+
+
+def test_a_layout_that_crashes_torch_is_refused(tmp_path) -> None:
+    overrides = ["net.name=resnet20-slim", "net.width=8", "train.memory=channels_last"]
+    with pytest.raises(UsageError, match=r"`stage2\.block1\.shortcut\.conv`, .* of 8 input channels") as caught:
+        train(load_recipe("digits/conv-vanilla", overrides), tmp_path / "run")
+    assert (caught.value.code, caught.value.where) == ("ND102", "train.memory")
+    assert not (tmp_path / "run").exists()

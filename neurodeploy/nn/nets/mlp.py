@@ -6,45 +6,32 @@ from math import prod
 
 from torch import Tensor, nn
 
-from neurodeploy.nn.layers import Flatten, Linear, Repeat
-from neurodeploy.nn.lif import LIF, Integrator
-from neurodeploy.nn.tdbn import TdBatchNorm
+from neurodeploy.nn.layers import Classifier, Flatten, Linear, Repeat
+from neurodeploy.nn.lif import Integrator
+from neurodeploy.nn.nets.parts import Parts
 
 
 class Mlp(nn.Module):
-    """flatten · fc1(w)-LIF · fc2(w)-LIF · fc · integrate, with tdBN before each LIF.
+    """flatten · fc1(w)-LIF · fc2(w)-LIF · fc · integrate, with a norm before each LIF.
+
+    With RepAct ``lif2`` is the ReLU.
 
     Args:
-        shape: ``(C, H, W)`` of a sample.
-        classes: Outputs of the readout.
+        parts: What it is made of; samples of any size.
         width: Hidden features w.
-        timesteps: T.
-        tau, v_threshold, surrogate: Of every LIF.
-        alpha: Of every tdBN.
     """
 
-    def __init__(
-        self,
-        *,
-        shape: tuple[int, int, int],
-        classes: int,
-        width: int,
-        timesteps: int,
-        tau: float = 0.25,
-        v_threshold: float = 0.5,
-        surrogate: str = "tanh",
-        alpha: float = 1.0,
-    ) -> None:
+    def __init__(self, parts: Parts, width: int) -> None:
         super().__init__()
         self.flatten = Flatten()
-        self.fc1 = Linear(prod(shape), width, bias=False)
-        self.norm1 = TdBatchNorm(width, alpha, v_threshold)
-        self.repeat = Repeat(timesteps)
-        self.lif1 = LIF(tau, v_threshold, surrogate)
-        self.fc2 = Linear(width, width, bias=False)
-        self.norm2 = TdBatchNorm(width, alpha, v_threshold)
-        self.lif2 = LIF(tau, v_threshold, surrogate)
-        self.fc = Linear(width, classes)
+        self.fc1 = Linear(prod(parts.shape), width, bias=parts.bias)
+        self.norm1 = parts.norm(width)
+        self.repeat = Repeat(parts.timesteps)
+        self.lif1 = parts.unit()
+        self.fc2 = Linear(width, width, bias=parts.bias)
+        self.norm2 = parts.norm(width)
+        self.lif2 = parts.last_unit()
+        self.fc = Classifier(width, parts.classes)
         self.readout = Integrator()
 
     def forward(self, x_TBCHW: Tensor) -> Tensor:
