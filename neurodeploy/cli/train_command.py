@@ -79,6 +79,9 @@ def command(
         return
     refuse_mixture(out, several=seeds is not None)
 
+    from neurodeploy.nn.allocator import keep_freed_memory
+
+    keep_freed_memory()  # this process does nothing else
     quiet = quiet or not distributed.is_main()
     how = {"device": device, "data_root": data_root, "download": download, "fresh": fresh, "workers": workers}
     results = [train_shown(one, folder, quiet=quiet, **how) for one, folder in runs]
