@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from neurodeploy.losses import rmp_kernels
 from neurodeploy.nn.lif import LIFRecord
 
 
@@ -112,6 +113,9 @@ class _SumOfErrors(torch.autograd.Function):
     def forward(ctx: Any, u_T: Tensor, v_threshold: float, p: float, after_reset: bool) -> Tensor:
         ctx.save_for_backward(u_T)
         ctx.v_threshold, ctx.p, ctx.after_reset = v_threshold, p, after_reset
+        ctx.by_kernel = p == 2 and rmp_kernels.takes(u_T)
+        if ctx.by_kernel:
+            return rmp_kernels.sum_of_squares(u_T, v_threshold, after_reset)
         parts = _parts(u_T)
         scratch = torch.empty_like(parts[0], dtype=torch.float64 if u_T.dtype == torch.float64 else torch.float32)
         sums = []
@@ -126,6 +130,9 @@ class _SumOfErrors(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (u_T,) = ctx.saved_tensors
         p = ctx.p
+        if ctx.by_kernel:
+            factor = -2 * float(gradient)
+            return rmp_kernels.gradient(u_T, ctx.v_threshold, ctx.after_reset, factor), None, None, None
         # Without axes, so that multiplying by it keeps the type of u.
         factor = -p * gradient
         gradient_T = torch.empty_like(u_T)

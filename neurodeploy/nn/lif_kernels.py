@@ -145,12 +145,13 @@ def backward(u_pre, step, g_o, step_o, g_u, step_u, g_x, steps, first, last, tau
 
 
 @njit(**_OPTIONS)
-def _widen(half):  # type: ignore[no-untyped-def]
+def widen(half):  # type: ignore[no-untyped-def]
+    """A bfloat16 (as uint16) as float32."""
     return np.uint32(np.uint32(half) << np.uint32(16)).view(np.float32)
 
 
 @njit(**_OPTIONS)
-def _narrow(value):  # type: ignore[no-untyped-def]
+def narrow(value):  # type: ignore[no-untyped-def]
     """To the nearest bfloat16, ties to even; adding to the bits of a NaN could wrap around, so it gets its own."""
     bits = np.float32(value).view(np.uint32)
     rounded = np.uint32(bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
@@ -175,16 +176,16 @@ def forward_bf16(x, step_x, u_pre, o, step, steps, first, last, tau, threshold, 
             if keep:
                 u_pre_t = u_pre[t * step + a : t * step + a + m]
                 for i in range(m):
-                    pre = tau * u[i] + _widen(x_t[i])
+                    pre = tau * u[i] + widen(x_t[i])
                     fires = pre >= threshold
                     # Comparisons written so that a NaN stays one.
                     kept = (above if pre < above else pre) if fires else (below if pre > below else pre)
-                    u_pre_t[i] = _narrow(kept)
+                    u_pre_t[i] = narrow(kept)
                     o_t[i] = spike if fires else silence
                     u[i] = pre * (zero if fires else one)
             else:
                 for i in range(m):
-                    pre = tau * u[i] + _widen(x_t[i])
+                    pre = tau * u[i] + widen(x_t[i])
                     fires = pre >= threshold
                     o_t[i] = spike if fires else silence
                     u[i] = pre * (zero if fires else one)
@@ -205,20 +206,20 @@ def backward_bf16(u_pre, step, g_o, step_o, g_u, step_u, g_x, steps, first, last
             u_t, g_x_t = u_pre[t * step + a : t * step + a + m], g_x[t * step + a : t * step + a + m]
             g_o_t = g_o[t * step_o + a : t * step_o + a + m]
             for i in range(m):
-                u[i] = _widen(u_t[i])
+                u[i] = widen(u_t[i])
             _slopes(u, m, threshold, kind, sech2, slope)
             if g_u.size:
                 g_u_t = g_u[t * step_u + a : t * step_u + a + m]
                 for i in range(m):
                     stays = zero if u[i] >= threshold else g[i]
-                    new = (_widen(g_o_t[i]) - through * (u[i] * g[i])) * slope[i] + stays + _widen(g_u_t[i])
-                    g_x_t[i] = _narrow(new)
+                    new = (widen(g_o_t[i]) - through * (u[i] * g[i])) * slope[i] + stays + widen(g_u_t[i])
+                    g_x_t[i] = narrow(new)
                     g[i] = tau * new
             else:
                 for i in range(m):
                     stays = zero if u[i] >= threshold else g[i]
-                    new = (_widen(g_o_t[i]) - through * (u[i] * g[i])) * slope[i] + stays
-                    g_x_t[i] = _narrow(new)
+                    new = (widen(g_o_t[i]) - through * (u[i] * g[i])) * slope[i] + stays
+                    g_x_t[i] = narrow(new)
                     g[i] = tau * new
 
 
