@@ -121,7 +121,9 @@ def _without_torch(command: str, name: str) -> UsageError:
 
 
 def _fail(command: str, error: NeurodeployError, as_json: bool) -> int:
-    if as_json:
+    if int(os.environ.get("RANK", "0")) > 0:  # of torchrun's processes only the first speaks on standard output
+        click.echo(f"process {os.environ['RANK']}: {error.code}: {error.message}", err=True)
+    elif as_json:
         click.echo(json.dumps(error_document(command, error), indent=2))
     else:
         from neurodeploy.reporting.text import error_text

@@ -29,7 +29,7 @@ LINES = 5
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. Default: runs/<recipe>, / as -.")
 @click.option("--fresh", is_flag=True, help="Start over: delete the run that is there.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and the parameters; write nothing.")
-@click.option("--device", default="cpu", show_default=True, help="Where to train: cpu, cuda, cuda:1, mps.")
+@click.option("--device", default="cpu", show_default=True, help="Where to train: cpu, cuda, cuda:1.")
 @click.option(
     "--data-root",
     envvar="NEURODEPLOY_DATA",
@@ -75,6 +75,8 @@ def command(
     if seeds is not None:
         runs = [(resolved.with_seed(seed), out / f"seed-{seed}") for seed in parse_seeds(seeds)]
     if dry_run:
+        if not distributed.is_main():
+            return
         emit("train", _dry_run(resolved, [folder for _, folder in runs]), as_json, _dry_run_text)
         return
     refuse_mixture(out, several=seeds is not None)
@@ -84,8 +86,10 @@ def command(
     keep_freed_memory()  # this process does nothing else
     quiet = quiet or not distributed.is_main()
     how = {"device": device, "data_root": data_root, "download": download, "fresh": fresh, "workers": workers}
-    results = [train_shown(one, folder, quiet=quiet, **how) for one, folder in runs]
-    distributed.leave()
+    try:
+        results = [train_shown(one, folder, quiet=quiet, **how) for one, folder in runs]
+    finally:
+        distributed.leave()
     if not distributed.is_main():
         return
     emit("train", results[0] if seeds is None else group(out, results), as_json, _text)
@@ -99,9 +103,9 @@ def train_shown(recipe: Recipe, folder: Path, *, quiet: bool, **how: Any) -> dic
     with _Display(folder, quiet=quiet) as display:
         try:
             checkpoint = train(recipe, folder, progress=display.show, **how)
-        except KeyboardInterrupt as interrupted:
+        except (KeyboardInterrupt, SystemExit) as interrupted:
             display.stop()
-            kept = display.kept(within_epoch=SAVED in interrupted.args)
+            kept = display.kept(within_epoch=isinstance(interrupted, SystemExit) or SAVED in interrupted.args)
             notice(f"stopped; {kept}; the same command resumes it", quiet)
             raise
     if display.idle:

@@ -265,6 +265,8 @@ def _contradictions(recipe: Recipe) -> list[tuple[str, str]]:
         ("neuron.kind", ann and recipe.loss.rmp is not None, "an ANN (relu) has no potential for [loss.rmp]"),
         ("neuron.kind", ann and recipe.repact.enabled, "an ANN (relu) has no spikes for [repact] to replace"),
         ("norm.kind", ann and recipe.norm.kind == "tdbn", "an ANN (relu) has no threshold; batchnorm or none"),
+        ("norm.residual_where", recipe.norm.residual_where != "all" and recipe.norm.residual_alpha == 1,
+         "it says where norm.residual_alpha holds, which is 1"),
         ("data.folder", own and not data.folder, "image-folder needs the folder"),
         ("data.classes", own and data.classes < 2, "image-folder needs the number of classes"),
         ("data.size", own and data.size < 1, "image-folder needs the size of its samples"),
@@ -299,7 +301,8 @@ def _finding(problem: Any) -> Finding:
     if problem["type"] == "literal_error":
         allowed = [str(v) for v in _allowed(key)]
         rule = f"it must be one of {', '.join(allowed)}"
-        fix = nearest(str(value), allowed)
+        close = nearest(str(value), allowed)
+        fix = close if close.startswith("known") else f"{close} Known: {', '.join(allowed)}"
     return Finding("ND102", "error", key, rule, measured=shown, fix=fix)
 
 

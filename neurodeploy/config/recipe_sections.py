@@ -37,6 +37,8 @@ class Data(Section):
         classes: ``image-folder`` only: number of classes.
         size: Height and width of a sample; 0 is the dataset's own. ``image-folder`` and event datasets only.
         frames: Frames that a recording of events is cut into; 0 is one per timestep.
+        resize: Of events on a sensor larger than the sample. ``nearest``: each pixel takes the events of the sensor's
+            pixel that it lies on, as the papers resize frames; the others' are dropped. ``bin``: it takes those of all.
         slice: Frames of equal event ``count``, or of equal ``time``.
         binary: Events clamped to 0/1 ("the 0/1 spike format"); false keeps counts.
         stack: Frames laid along the channels, one static sample: what an ANN teacher of event data sees.
@@ -49,6 +51,7 @@ class Data(Section):
     classes: int = Field(0, ge=0)
     size: int = Field(0, ge=0)
     frames: int = Field(0, ge=0)
+    resize: Literal["nearest", "bin"] = "nearest"
     slice: Literal["count", "time"] = "count"
     binary: bool = True
     stack: bool = False
@@ -183,13 +186,13 @@ class LafLoss(Section):
     Attributes:
         weight: λ of Eq. 3: 0.1 on CIFAR and DVS, 1 on ImageNet.
         form: ``paper``: per step, averaged (Alg. 1). ``code``: on the time-averaged feature, times temperature².
-        temperature: Divides the logits; 1 in the paper, 20 in the released code.
+        temperature: Divides the logits. Default: that of the form, 1 in the paper and 20 in the code.
         teacher: A recipe's name or a run of ours (the ANN of the same topology), or an ``.onnx`` file.
     """
 
     weight: float = Field(0.1, ge=0)
     form: Literal["paper", "code"] = "paper"
-    temperature: float = Field(1.0, gt=0)
+    temperature: float | None = Field(None, gt=0)
     teacher: str = Field(min_length=1)
 
 

@@ -4,8 +4,10 @@ A recording of n events (t, x, y, p) is cut into F frames. By equal ``count``, e
 differ by one at most. By equal ``time``, an event at t belongs to frame ⌊(t − t₀)·F/(t₁ − t₀ + 1)⌋, t₀ and t₁ being the
 first and the last event's time. A frame counts events per polarity (channel 0: off, 1: on) and pixel.
 
-Pixels of a sensor of side S fall on those of a frame of side s by ⌊x·s/S⌋. The authors' code resizes finished frames
-to the nearest pixel instead, which drops the events of more than half of all pixels at 128 → 48; here none is dropped.
+From a sensor of side S to frames of side s there are two ways. ``nearest`` is what resizing finished frames to the
+nearest pixel gives, as in the authors' code: pixel i of a frame takes the events of the sensor's pixel ⌊i·S/s⌋, the
+others are dropped, more than half of all pixels at 128 → 48. ``bin`` drops none: the sensor's pixel x falls on ⌊x·s/S⌋.
+Either way the recording is cut first.
 
 Shape legend: F frames, two polarities, H height, W width.
 """
@@ -43,15 +45,28 @@ def frame_of_each(t: np.ndarray, frames: int, slicing: str) -> np.ndarray:
     return (t - first) * frames // (last - first + 1)
 
 
-def to_frames(events: Events, *, frames: int, slicing: str, sensor: int, side: int, binary: bool) -> np.ndarray:
+def places(sensor: int, side: int, resize: str) -> np.ndarray:
+    """The pixel of a frame on which each pixel of the sensor falls, int64 ``(sensor,)``; −1 where on none."""
+    if resize == "bin" or side > sensor:  # an enlarged frame has pixels without a sensor's of their own
+        return np.arange(sensor) * side // sensor
+    found = np.full(sensor, -1)
+    found[np.arange(side) * sensor // side] = np.arange(side)
+    return found
+
+
+def to_frames(
+    events: Events, *, frames: int, slicing: str, sensor: int, side: int, binary: bool, resize: str = "nearest"
+) -> np.ndarray:
     """Frames ``(F, 2, H, W)``: uint8 zeros and ones where ``binary``, else counts as uint16.
 
     Raises:
         OverflowError: A pixel counts more than 65,535 events in one frame.
     """
-    column, row = (place.astype(np.int64) * side // sensor for place in (events.x, events.y))
+    place_of = places(sensor, side, resize)
+    column, row = place_of[events.x], place_of[events.y]
     frame = frame_of_each(events.t, frames, slicing)
     place = ((frame * 2 + events.p) * side + row) * side + column
+    place = place[(column >= 0) & (row >= 0)]
     shape = (frames, 2, side, side)
     if binary:
         out = np.zeros(shape, np.uint8)

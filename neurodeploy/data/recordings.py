@@ -45,7 +45,13 @@ def read_recordings(
             raise damaged(entry.where, f"holds an event outside the sensor's {sensor}x{sensor} pixels")
         try:
             pixels[index] = to_frames(
-                events, frames=frames, slicing=data.slice, sensor=sensor, side=side, binary=data.binary
+                events,
+                frames=frames,
+                slicing=data.slice,
+                sensor=sensor,
+                side=side,
+                binary=data.binary,
+                resize=data.resize,
             )
         except OverflowError as error:
             raise damaged(entry.where, str(error)) from error

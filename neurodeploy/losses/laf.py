@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+#: Temperature of each form, where a recipe names none.
+TEMPERATURE = {"paper": 1.0, "code": 20.0}
+
 
 def laf_loss(
     h_TBF: Tensor,

@@ -21,14 +21,16 @@ Two other readings of "the membrane potential" can be chosen:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from neurodeploy.losses import rmp_kernels
 from neurodeploy.nn.lif import LIFRecord
 
 
@@ -113,9 +115,11 @@ class _SumOfErrors(torch.autograd.Function):
     def forward(ctx: Any, u_T: Tensor, v_threshold: float, p: float, after_reset: bool) -> Tensor:
         ctx.save_for_backward(u_T)
         ctx.v_threshold, ctx.p, ctx.after_reset = v_threshold, p, after_reset
-        ctx.by_kernel = p == 2 and rmp_kernels.takes(u_T)
-        if ctx.by_kernel:
-            return rmp_kernels.sum_of_squares(u_T, v_threshold, after_reset)
+        kernels = _kernels() if p == 2 else None
+        ctx.kernels = kernels if kernels is not None and kernels.takes(u_T) else None
+        if ctx.kernels is not None:
+            total: Tensor = ctx.kernels.sum_of_squares(u_T, v_threshold, after_reset)
+            return total
         parts = _parts(u_T)
         scratch = torch.empty_like(parts[0], dtype=torch.float64 if u_T.dtype == torch.float64 else torch.float32)
         sums = []
@@ -130,9 +134,9 @@ class _SumOfErrors(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (u_T,) = ctx.saved_tensors
         p = ctx.p
-        if ctx.by_kernel:
+        if ctx.kernels is not None:
             factor = -2 * float(gradient)
-            return rmp_kernels.gradient(u_T, ctx.v_threshold, ctx.after_reset, factor), None, None, None
+            return ctx.kernels.gradient(u_T, ctx.v_threshold, ctx.after_reset, factor), None, None, None
         # Without axes, so that multiplying by it keeps the type of u.
         factor = -p * gradient
         gradient_T = torch.empty_like(u_T)
@@ -144,6 +148,21 @@ class _SumOfErrors(torch.autograd.Function):
                 distance.copy_(distance.abs().pow_(p - 1).mul_(distance.sign()))
             distance.mul_(factor)
         return gradient_T, None, None, None
+
+
+@cache
+def _kernels() -> ModuleType | None:
+    """The CPU kernels; None where Numba is missing or broken, where torch's operations do the same."""
+    try:
+        from neurodeploy.losses import rmp_kernels
+
+        one = torch.ones(1)
+        if float(rmp_kernels.sum_of_squares(one, 0.5, False)) != 0:
+            raise RuntimeError("the kernel's sum is wrong")
+    except Exception as error:
+        warnings.warn(f"RMP-Loss runs without its CPU kernels, slower: {error}", stacklevel=2)
+        return None
+    return rmp_kernels
 
 
 def _distance(u: Tensor, out: Tensor, v_threshold: float, after_reset: bool) -> Tensor:

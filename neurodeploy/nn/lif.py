@@ -131,11 +131,18 @@ def record_lifs(model: nn.Module) -> Iterator[dict[str, LIFRecord]]:
     The readout is an :class:`Integrator`, never fires and is not recorded.
     """
     records: dict[str, LIFRecord] = {}
+    with watch_lifs(model, records.__setitem__):
+        yield records
+
+
+@contextmanager
+def watch_lifs(model: nn.Module, watch: Callable[[str, LIFRecord], None]) -> Iterator[None]:
+    """Call ``watch(module name, record)`` as each hidden LIF is executed; what it does not keep is freed."""
     lifs = [(name, module) for name, module in model.named_modules() if isinstance(module, LIF)]
     try:
         for name, lif in lifs:
-            lif.recorder = partial(records.__setitem__, name)
-        yield records
+            lif.recorder = partial(watch, name)
+        yield
     finally:
         for _, lif in lifs:
             lif.recorder = None

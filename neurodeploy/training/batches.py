@@ -46,19 +46,39 @@ def batches(
     """
     order = sample_order(recipe.seed, epoch, len(dataset))
     whole = [order[start : start + recipe.data.batch] for start in range(0, len(order), recipe.data.batch)][after:]
-    mine = [world.shard(batch) for batch in whole]
-    drawn = _Drawn(dataset, recipe.data.augment, recipe.seed, epoch)
+    drawn = read(
+        dataset,
+        [world.shard(batch) for batch in whole],
+        augment=recipe.data.augment,
+        seed=recipe.seed,
+        epoch=epoch,
+        workers=workers,
+    )
+    for (x, y), batch in zip(drawn, whole, strict=True):
+        yield x, y, len(batch)
+
+
+def read(
+    dataset: Dataset,
+    batches: list[np.ndarray],
+    *,
+    augment: str = "none",
+    seed: int = 0,
+    epoch: int = 0,
+    workers: int = 0,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """``(x, y)`` of each of some arrays of sample numbers, prepared ``workers`` processes ahead (0: here)."""
+    drawn = _Drawn(dataset, augment, seed, epoch)
     loader = torch_data.DataLoader(
         drawn,
         batch_size=None,
-        sampler=mine,  # index arrays: one is one batch
+        sampler=batches,  # one array is one batch
         num_workers=workers,
         # Without one of its own the loader would draw from the run's generator.
         generator=torch.Generator(),
-        pin_memory=world.device.startswith("cuda"),
+        pin_memory=torch.cuda.is_available(),
     )
-    for (x, y), batch in zip(loader, whole, strict=True):
-        yield x, y, len(batch)
+    yield from loader
 
 
 class _Drawn(torch_data.Dataset[tuple[Tensor, Tensor]]):

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from neurodeploy.data import Dataset
 from neurodeploy.losses.cross_entropy import cross_entropy
 from neurodeploy.losses.rmp import quantization_error
-from neurodeploy.nn.lif import LIFRecord, record_lifs
-from neurodeploy.training.batches import time_first
+from neurodeploy.nn.lif import LIFRecord, watch_lifs
+from neurodeploy.training.batches import read, time_first
 from neurodeploy.training.distributed import World
 
 SCHEMA = "neurodeploy.evaluation/1"
@@ -48,7 +48,7 @@ class _Layer:
             error=float(quantization_error(u, record.v_threshold, p).sum(dtype=torch.float64)),
             # Booleans, not floats: a float32 sum stops counting at 2^24.
             spikes_T=(record.o_T > 0).flatten(1).sum(1).tolist(),
-            counts=torch.histc(u, BINS, LOW, HIGH).to(torch.int64).cpu().numpy(),
+            counts=_histogram(u),
             below=int((u < LOW).sum()),
             above=int((u > HIGH).sum()),
         )
@@ -78,6 +78,14 @@ class _Layer:
                 "above": self.above,
             },
         }
+
+
+def _histogram(u: Tensor) -> np.ndarray:
+    """Counts of the bins; in pieces, because torch counts in float32, which stops at 2^24."""
+    counts = np.zeros(BINS, np.int64)
+    for piece in u.flatten().split(2**24):
+        counts += torch.histc(piece, BINS, LOW, HIGH).to(torch.int64).cpu().numpy()
+    return counts
 
 
 @dataclass
@@ -125,7 +133,13 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, dataset: Dataset, *, per: str = "mean_logits", p: float = 2.0, world: World | None = None
+    model: nn.Module,
+    dataset: Dataset,
+    *,
+    per: str = "mean_logits",
+    p: float = 2.0,
+    world: World | None = None,
+    workers: int = 0,
 ) -> Evaluation:
     """Run a whole dataset through a model in evaluation mode and float32; its training mode is restored.
 
@@ -137,22 +151,25 @@ def evaluate(
         per: Which logits the cross-entropy takes, see ``losses/cross_entropy.py``.
         p: Exponent of the quantization error.
         world: The processes, and the device of the model; default: this one alone, on the CPU.
+        workers: Processes that read samples beside this one.
     """
     world = world or World()
     was_training = model.training
     model.eval()
     size = max(1, min(BATCH, NUMBERS // dataset.batch(np.arange(1)).size))
+    mine = range(world.rank, -(-len(dataset) // size), world.size)
+    samples = [np.arange(block * size, min(len(dataset), (block + 1) * size)) for block in mine]
     blocks: dict[int, _Block] = {}
-    with record_lifs(model) as records:
-        for block in range(world.rank, -(-len(dataset) // size), world.size):
-            indices = np.arange(block * size, min(len(dataset), (block + 1) * size))
-            x = torch.from_numpy(dataset.batch(indices)).to(world.device)
-            y_B = torch.from_numpy(dataset.y[indices]).to(world.device)
+    layers: dict[str, _Layer] = {}
+    # Each layer is summed up when it has run, so no more than one layer's potentials are held.
+    with watch_lifs(model, lambda name, record: layers.__setitem__(name, _Layer.of(record, p))):
+        for block, (x, y_B) in zip(mine, read(dataset, samples, workers=workers), strict=True):
+            x, y_B = x.to(world.device), y_B.to(world.device)
             u_TBN = model(time_first(x, temporal=dataset.temporal))
             blocks[block] = _Block(
                 loss=float(cross_entropy(u_TBN, y_B, per)) * len(y_B),
                 correct=int((u_TBN[-1].argmax(1) == y_B).sum()),
-                layers={name: _Layer.of(record, p) for name, record in records.items()},
+                layers=dict(layers),
             )
     model.train(was_training)
     shared = {number: block for part in world.gather(blocks) for number, block in part.items()}

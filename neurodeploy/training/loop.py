@@ -119,10 +119,7 @@ def train(
         refuse_other_recipe(out, recipe)
         if is_finished(out):
             return load_checkpoint(out)
-    data = {
-        split: load(recipe.data, split, timesteps=recipe.timesteps, root=data_root, download=download)
-        for split in ("train", "test")
-    }
+    data = _load(recipe, data_root, download, world)
     refuse_batch_too_small(recipe, len(data["train"]), world)
 
     with _quiet_machine(recipe.seed, world.device), interruption() as interrupted:
@@ -153,6 +150,22 @@ def train(
         if interrupted.signal:  # during the last evaluation
             interrupted.stop()
     return load_checkpoint(out)
+
+
+def _load(recipe: Recipe, root: str | Path | None, download: bool, world: World) -> dict[str, Dataset]:
+    """Both splits; the main process downloads before the others look."""
+
+    def read(download: bool) -> dict[str, Dataset]:
+        return {
+            split: load(recipe.data, split, timesteps=recipe.timesteps, root=root, download=download)
+            for split in ("train", "test")
+        }
+
+    if world.size == 1 or not download:
+        return read(download)
+    data = read(download=True) if world.main else {}
+    world.wait()
+    return data or read(download=False)
 
 
 class _Trainer:
@@ -237,6 +250,7 @@ class _Trainer:
             per=recipe.loss.cross_entropy.per,
             p=recipe.metric.p,
             world=self.world,
+            workers=self.workers,
         )
         self.last_evaluation = test.to_json()
         means = {name: value / sums.samples for name, value in sums.terms.items()}

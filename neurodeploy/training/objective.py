@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from neurodeploy.config.recipe import Recipe
 from neurodeploy.losses.cross_entropy import cross_entropy
 from neurodeploy.losses.feature import feature_loss
-from neurodeploy.losses.laf import laf_loss
+from neurodeploy.losses.laf import TEMPERATURE, laf_loss
 from neurodeploy.losses.rmp import coefficient, rmp_loss
 from neurodeploy.nn.features import record_features
 from neurodeploy.nn.lif import LIFRecord, record_lifs
@@ -101,7 +101,7 @@ class Objective:
                 teacher.weight,
                 teacher.bias,
                 form=loss.laf.form,
-                temperature=loss.laf.temperature,
+                temperature=loss.laf.temperature or TEMPERATURE[loss.laf.form],
             )
         if loss.feature is not None and feature_TBF is not None:
             terms["feature"] = loss.feature.weight * feature_loss(feature_TBF, told[loss.feature.teacher][1])

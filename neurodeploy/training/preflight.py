@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,15 @@ def refuse_crashing_layout(recipe: Recipe, model: nn.Module, device: str) -> Non
 
 
 def refuse_device(device: str) -> None:
-    """ND101 for a device that torch does not know or that this machine does not have."""
+    """ND101 for a device that is neither the CPU nor one of this machine's CUDA devices.
+
+    Under torchrun each process takes a CUDA device of its own, so naming one is refused as well.
+    """
+    if device.startswith("cuda:") and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        what = f"{device} would be the device of all {os.environ['WORLD_SIZE']} processes"
+        raise UsageError("ND101", what, where="--device", fix="--device cuda: each process takes one of its own")
     found = ["cpu"]
     if torch.cuda.is_available():
         found += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        found.append("mps")
     if device not in found:
         raise UsageError("ND101", f"no such device here: {device}", where="--device", fix=f"known: {', '.join(found)}")

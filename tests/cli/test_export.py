@@ -188,11 +188,10 @@ def test_refused_options(options, code, error, says, words, call, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("data", "code", "error", "says"), [("digit", 2, "ND101", "digits"), ("mnist", 3, "ND501", "digits")]
-)
-def test_unknown_data(data, code, error, says, files: Path, call, tmp_path: Path) -> None:
-    found = call(code, "export", files / "chain.nir", "--target", "nir", "--data", data, "--out", tmp_path / "out")
+@pytest.mark.parametrize(("data", "error", "says"), [("digit", "ND101", "digits"), ("mnist", "ND106", "--data-root")])
+def test_unknown_data(data, error, says, files: Path, call, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delenv("NEURODEPLOY_DATA", raising=False)
+    found = call(2, "export", files / "chain.nir", "--target", "nir", "--data", data, "--out", tmp_path / "out")
     assert found["code"] == error
     assert says in found["fix"]
     assert list(tmp_path.iterdir()) == []

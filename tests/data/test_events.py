@@ -63,7 +63,7 @@ def test_counts_differ_by_one_at_most() -> None:
 def test_frames_by_hand() -> None:
     """Four events of a 4x4 sensor in two frames of 2x2: ⌊x·2/4⌋ puts columns 0, 1 on 0 and 2, 3 on 1."""
     events = Events(times(0, 1, 2, 3), x=times(0, 1, 3, 2), y=times(0, 1, 0, 3), p=times(1, 1, 0, 1))
-    settings = {"frames": 2, "slicing": "count", "sensor": 4, "side": 2}
+    settings = {"frames": 2, "slicing": "count", "sensor": 4, "side": 2, "resize": "bin"}
     counts = to_frames(events, **settings, binary=False)
     expected = np.zeros((2, 2, 2, 2))
     expected[0, 1, 0, 0] = 2  # both first events are on, in the upper left
@@ -77,6 +77,18 @@ def test_frames_by_hand() -> None:
     none = Events(*(times() for _ in range(4)))
     assert to_frames(none, **settings, binary=True).tolist() == np.zeros((2, 2, 2, 2)).tolist()
     assert to_frames(none, **settings, binary=False).sum() == 0
+
+
+@pytest.mark.parametrize(("sensor", "side"), [(128, 48), (34, 32), (8, 8), (5, 3)])
+def test_nearest_is_finished_frames_resized(sensor: int, side: int) -> None:
+    """As the papers do it: full frames first, then every ⌊i·S/s⌋-th row and column of them."""
+    rng = np.random.default_rng(sensor)
+    events = Events(np.arange(500), *(rng.integers(0, sensor, 500) for _ in range(2)), p=rng.integers(0, 2, 500))
+    settings = {"frames": 3, "slicing": "count", "sensor": sensor, "binary": False}
+    full = to_frames(events, **settings, side=sensor)
+    kept = np.arange(side) * sensor // side
+    assert (to_frames(events, **settings, side=side) == full[:, :, kept][..., kept]).all()
+    assert to_frames(events, **settings, side=side, resize="bin").sum() == 500, "binning drops none"
 
 
 def test_a_count_that_does_not_fit_is_refused() -> None:
@@ -189,8 +201,10 @@ def test_aedat_by_hand(tmp_path: Path) -> None:
     dataset = load(Data(name="cifar10-dvs", size=128), "test", timesteps=2, root=tmp_path)
     ones = {tuple(int(i) for i in place) for place in np.argwhere(dataset.x[0])}
     assert ones == {(0, 1, 120, 100), (1, 0, 0, 1)}
-    small = load("cifar10-dvs", "test", timesteps=2, root=tmp_path)
-    assert small.shape == (2, 48, 48)
+    nearest = load("cifar10-dvs", "test", timesteps=2, root=tmp_path)
+    assert nearest.shape == (2, 48, 48)
+    assert not nearest.x.any(), "column 100 and column 1 are no multiples of 128/48"
+    small = load(Data(name="cifar10-dvs", resize="bin"), "test", timesteps=2, root=tmp_path)
     # ⌊120·48/128⌋ = 45, ⌊100·48/128⌋ = 37
     assert {tuple(int(i) for i in place) for place in np.argwhere(small.x[0])} == {(0, 1, 45, 37), (1, 0, 0, 0)}
 

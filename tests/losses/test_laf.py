@@ -173,3 +173,11 @@ def test_float32_under_autocast() -> None:
     assert inside.dtype == half.dtype == torch.float32
     assert inside.item() == outside.item()
     assert half.item() == pytest.approx(outside.item(), rel=0.02)
+
+
+def test_each_form_has_its_temperature() -> None:
+    from neurodeploy.config.recipe import load_recipe
+    from neurodeploy.losses.laf import TEMPERATURE
+
+    assert TEMPERATURE == {"paper": 1.0, "code": 20.0}
+    assert load_recipe("cifar10/resnet20-laf", ["loss.laf.form=code"]).loss.laf.temperature is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -191,3 +193,19 @@ def test_expected_error_under_tdbn_is_the_papers_vanilla_value() -> None:
         u = u_pre * (u_pre < 0.5)
     # 1.6 million draws of a q with standard deviation 0.3: standard error 2.4e-4.
     assert total == pytest.approx(0.179, abs=0.001)
+
+
+def test_without_numba_the_same_in_torch_operations(monkeypatch) -> None:
+    from neurodeploy.losses import rmp
+
+    u = torch.randn(4, 50, requires_grad=True)
+    records = [LIFRecord(u, (u >= 0.5).float(), 0.5, u)]
+    expected = rmp_loss(records)
+    (gradient,) = torch.autograd.grad(expected, u)
+    rmp._kernels.cache_clear()
+    monkeypatch.setitem(sys.modules, "neurodeploy.losses.rmp_kernels", None)
+    with pytest.warns(UserWarning, match="without its CPU kernels"):
+        found = rmp_loss(records)
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+    torch.testing.assert_close(torch.autograd.grad(found, u)[0], gradient)
+    rmp._kernels.cache_clear()

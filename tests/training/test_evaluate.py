@@ -113,3 +113,12 @@ def test_the_exponent_of_the_error() -> None:
     expected = [float((r.o_T - r.u_pre_T).abs().double().mean()) for r in records.values()]
     assert absolute.quantization_error == pytest.approx(sum(expected) / 2, rel=1e-6)
     assert squared.quantization_error != absolute.quantization_error
+
+
+def test_a_bin_counts_beyond_float32() -> None:
+    """torch.histc alone stops at 2^24: a sum of the counts would be too small."""
+    from neurodeploy.training.evaluate import _histogram
+
+    counts = _histogram(torch.full((2**24 + 2**23,), 0.26))
+    assert counts.sum() == 2**24 + 2**23
+    assert counts.max() == counts.sum()

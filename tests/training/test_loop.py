@@ -135,9 +135,17 @@ def test_resume_from_every_place_gives_the_same_bits(place, tmp_path, monkeypatc
     assert {entry.name for entry in (tmp_path / "cut").iterdir()} == FILES
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_inside_the_epoch_and_the_resumed_run_has_the_same_bits(number, tmp_path) -> None:
-    train(small("data.augment=crop-flip"), tmp_path / "whole")
+CONV = ["net.name=conv", "net.width=4", "train.precision=bf16", "train.memory=channels_last", "train.clip_norm=1.0"]
+
+
+@pytest.mark.parametrize(
+    ("number", "overrides"),
+    [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGINT, CONV)],
+    ids=["int", "term", "conv"],
+)
+def test_a_signal_saves_inside_the_epoch_and_the_resumed_run_has_the_same_bits(number, overrides, tmp_path) -> None:
+    recipe = small("data.augment=crop-flip", *overrides)
+    train(recipe, tmp_path / "whole")
 
     def ask(progress: Progress) -> None:
         if (progress.epoch, progress.step) == (3, 2):
@@ -145,7 +153,7 @@ def test_a_signal_saves_inside_the_epoch_and_the_resumed_run_has_the_same_bits(n
 
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises((KeyboardInterrupt, SystemExit)) as caught:
-        train(small("data.augment=crop-flip"), tmp_path / "cut", progress=ask)
+        train(recipe, tmp_path / "cut", progress=ask)
     assert caught.value.args == ((SAVED,) if number == signal.SIGINT else (128 + signal.SIGTERM,))
     assert signal.getsignal(signal.SIGINT) is handler
     state = load_state(tmp_path / "cut")
@@ -153,7 +161,7 @@ def test_a_signal_saves_inside_the_epoch_and_the_resumed_run_has_the_same_bits(n
     # The files beside the state are those of the last finished epoch.
     assert len((tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()) == 2
     seen: list[Progress] = []
-    train(small("data.augment=crop-flip"), tmp_path / "cut", progress=seen.append)
+    train(recipe, tmp_path / "cut", progress=seen.append)
     assert (seen[0].epoch, seen[0].step, seen[0].steps) == (3, 3, 6)
     assert bits(tmp_path / "cut") == bits(tmp_path / "whole")
 
