@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -58,6 +59,10 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+#: Exit code after Ctrl-C, 128 + SIGINT as shells have it.
+INTERRUPTED = 130
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="neurodeploy", prog_name="neurodeploy")
 def cli() -> None:
@@ -67,7 +72,10 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code of the contract."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(run(arguments))
+    code = run(arguments)
+    if code == INTERRUPTED:  # everything is said and saved: an impatient second Ctrl-C changes nothing
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -91,7 +99,7 @@ def run(arguments: list[str]) -> int:
         return stop.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) went away: not an error. Point stdout at nothing so that the flush at exit is quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,6 +107,8 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in ("torch", "torchvision"):
             return _fail(command, _without_torch(command, str(error.name)), as_json)
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or _is_cuda_memory(error):
+            return _fail(command, _out_of_memory(command, error), as_json)
         if os.environ.get("NEURODEPLOY_DEBUG"):
             traceback.print_exc()
         frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -109,6 +119,19 @@ def run(arguments: list[str]) -> int:
             fix="this is our bug: set NEURODEPLOY_DEBUG=1, run it again and report it with `neurodeploy doctor`",
         )
         return _fail(command, bug, as_json)
+
+
+def _is_cuda_memory(error: Exception) -> bool:
+    return type(error).__name__ == "OutOfMemoryError"
+
+
+def _out_of_memory(command: str, error: Exception) -> UsageError:
+    return UsageError(
+        "ND125",
+        f"not enough memory: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+        where=command,
+        fix="a smaller data.batch, net.width, data.size or timesteps, or fewer samples at a time (--batch)",
+    )
 
 
 def _without_torch(command: str, name: str) -> UsageError:

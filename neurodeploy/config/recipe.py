@@ -58,7 +58,7 @@ class Recipe(Section):
 
     name: str = Field("", exclude=True, repr=False)
     seed: int = Field(0, ge=0, lt=2**63)
-    timesteps: int = Field(4, ge=1)
+    timesteps: int = Field(4, ge=1, le=65536)
     data: Data
     net: Net
     neuron: Neuron = Field(default_factory=lambda: Neuron.model_validate({}))
@@ -140,8 +140,8 @@ def _shipped() -> Traversable:
     return resources.files("neurodeploy.shipped.models")
 
 
-def _find(word: str, folder: Traversable | None) -> _Place:
-    """The file behind a name or path; ``folder`` is that of the recipe that extends, None at the top."""
+def _find(word: str, folder: Traversable | None, named_in: str = "recipe") -> _Place:
+    """The file behind a name or path; ``folder`` is that of the recipe that extends, ``named_in``, None at the top."""
     if folder is not None and "/" not in word and (folder / f"{word}.toml").is_file():
         sibling = folder / f"{word}.toml"
         return _Place(str(sibling), sibling, folder)
@@ -160,7 +160,7 @@ def _find(word: str, folder: Traversable | None) -> _Place:
     # A base is found by the recipes that extend it, and by nobody else: it cannot be trained.
     is_base = folder is not None and re.fullmatch("_[a-z0-9-]+", name) and (home / f"{name}.toml").is_file()
     if word not in names and not is_base:
-        raise UsageError("ND101", f"no such recipe: {word}", where="recipe", fix=nearest(word, names))
+        raise UsageError("ND101", f"no such recipe: {word}", where=named_in, fix=nearest(word, names))
     return _Place(word, home / f"{name}.toml", home)
 
 
@@ -176,9 +176,10 @@ def _resolve(place: _Place, seen: tuple[str, ...]) -> dict[str, Any]:
     parent = table.pop("extends", None)
     if parent is None:
         return table
-    if not isinstance(parent, str):
-        raise UsageError("ND102", "`extends` is not a string", where=place.label, fix='extends = "conv-vanilla"')
-    below = _resolve(_find(parent, place.folder), (*seen, str(place.file)))
+    if not isinstance(parent, str) or not parent:
+        what = "`extends` is empty" if parent == "" else "`extends` is not a string"
+        raise UsageError("ND102", what, where=place.label, fix='for example extends = "digits/conv-vanilla"')
+    below = _resolve(_find(parent, place.folder, f"extends in {place.label}"), (*seen, str(place.file)))
     below.pop("published", None)
     return _laid_over(below, table)
 
@@ -276,6 +277,9 @@ def _contradictions(recipe: Recipe) -> list[tuple[str, str]]:
         ("data.frames", data.frames > 0 and not events, f"{data.name} holds no events"),
         ("data.frames", events and not data.stack and data.frames not in (0, recipe.timesteps),
          f"one frame per timestep ({recipe.timesteps}), or stack = true"),
+        ("data.slice", data.slice != "count" and not events, f"{data.name} holds no events"),
+        ("data.resize", data.resize != "nearest" and not events, f"{data.name} holds no events"),
+        ("data.binary", not data.binary and not events, f"{data.name} holds no events"),
         ("data.stack", data.stack and not events, f"{data.name} holds no events"),
         ("data.stack", data.stack and data.frames == 0, "stack needs the number of frames"),
         ("data.augment", data.augment == "roll-flip" and not events, "roll-flip is for events"),

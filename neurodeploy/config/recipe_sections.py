@@ -45,12 +45,12 @@ class Data(Section):
     """
 
     name: DatasetName
-    batch: int = Field(128, ge=1)
+    batch: int = Field(128, ge=1, le=2**24)
     augment: Literal["none", "crop-flip", "cifar10-policy", "roll-flip", "resized-crop-flip"] = "none"
     folder: str = ""
     classes: int = Field(0, ge=0)
-    size: int = Field(0, ge=0)
-    frames: int = Field(0, ge=0)
+    size: int = Field(0, ge=0, le=8192)
+    frames: int = Field(0, ge=0, le=65536)
     resize: Literal["nearest", "bin"] = "nearest"
     slice: Literal["count", "time"] = "count"
     binary: bool = True
@@ -73,10 +73,10 @@ class Net(Section):
     """
 
     name: Literal["conv", "mlp", "resnet20", "resnet20-slim", "resnet19", "vgg16", "resnet18", "resnet34"]
-    width: int = Field(0, ge=0)
+    width: int = Field(0, ge=0, le=65536)
     pools: Literal["late", "early"] = "late"
     block: Literal["basic", "sew"] = "basic"
-    stem: int = Field(0, ge=0)
+    stem: int = Field(0, ge=0, le=65536)
     head: Literal["linear", "fc256"] = "linear"
     stem_pool: Literal["avg", "max"] = "avg"
 

@@ -40,8 +40,10 @@ def read(name: str, root: Path, split: str, *, download: bool) -> Dataset:
     images_NHW, labels = (read_idx(_present(path) or path) for path in files)
     if images_NHW.ndim != 3 or labels.ndim != 1 or len(images_NHW) != len(labels):
         raise damaged(folder, f"images {images_NHW.shape} and labels {labels.shape} do not belong together")
+    if images_NHW.shape[1:] != (28, 28):
+        raise damaged(_present(files[0]) or files[0], f"holds images of {images_NHW.shape[1:]}, not (28, 28)")
     if len(labels) and labels.max() >= CLASSES:
-        raise damaged(files[1], f"a label is {labels.max()}; there are {CLASSES} classes")
+        raise damaged(_present(files[1]) or files[1], f"a label is {labels.max()}; there are {CLASSES} classes")
     return from_arrays(name, split, images_NHW[:, None], labels.astype(np.int64), CLASSES, scale=SCALES[name])
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+#: Names that are not printed in one message.
+MANY = 40
+
 
 def nearest(word: str, known: Iterable[str], *, most: int = 3) -> str:
-    """A sentence with the known names nearest to ``word``; all names when none is near."""
+    """A sentence with the known names nearest to ``word``; all names when none is near and they are few."""
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=most, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(close) + "?"
+    if len(names) > MANY:
+        return f"none of the {len(names)} known names is near; `neurodeploy list` prints them"
     return ("known: " + ", ".join(names)) if names else "none is known"

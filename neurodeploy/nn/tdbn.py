@@ -9,6 +9,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from neurodeploy.diagnostics import UsageError
+
 
 class TdBatchNorm(nn.Module):
     """y = λ·α·V_th·(x − μ)/√(σ² + ε) + β, per channel.
@@ -76,16 +78,28 @@ class TdBatchNorm(nn.Module):
         return f"{self.num_features}, alpha={self.alpha}, v_threshold={self.v_threshold}, eps={self.eps}"
 
 
+def _refuse_single_value(values: int) -> None:
+    """ND102: the norm of one value is β whatever the value is, and nothing behind it could learn."""
+    if values == 1:
+        raise UsageError(
+            "ND102",
+            "batch normalization has one value per channel to take statistics over",
+            where="data.batch",
+            fix="a data.batch of 2 or more, whose last batch has 2 samples or more as well",
+        )
+
+
 def norm_of_batch(x: Tensor, gain: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """Eq. 6-7 with the gain for γ, and the batch's μ and σ², in one pass over ``x`` ``(N, C, …)``.
 
     torch's kernel computes output and gradient; as running averages of weight 1 it leaves μ and the unbiased variance.
     """
+    _refuse_single_value(x.numel() // x.shape[1])
     mean, var = torch.zeros_like(bias), torch.zeros_like(bias)
     y = torch.batch_norm(x, gain, bias, mean, var, True, 1.0, eps, torch.backends.cudnn.enabled)
     samples = x.numel() // x.shape[1]
-    # Not in place: autograd holds on to them. A single value has no unbiased variance (0/0); its biased one is 0.
-    return y, mean, var * ((samples - 1) / samples) if samples > 1 else torch.zeros_like(var)
+    # Not in place: autograd holds on to them.
+    return y, mean, var * ((samples - 1) / samples)
 
 
 def several_ranks(group: dist.ProcessGroup | None) -> bool:
@@ -108,6 +122,7 @@ class SynchronizedNorm(torch.autograd.Function):
         ctx: Any, x: Tensor, gain: Tensor, bias: Tensor, eps: float, group: dist.ProcessGroup | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         mean, var, total = _statistics_of_all_ranks(x, gain.dtype, group)
+        _refuse_single_value(total)
         ctx.save_for_backward(x, gain, mean, var)
         ctx.eps, ctx.group, ctx.total = eps, group, total
         ctx.mark_non_differentiable(mean, var)

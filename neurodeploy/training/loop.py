@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,12 +26,14 @@ from torch.nn.parallel import DistributedDataParallel
 from neurodeploy import manifest
 from neurodeploy.config.recipe import Recipe
 from neurodeploy.data import Dataset, load
+from neurodeploy.diagnostics import NeurodeployError, UsageError
 from neurodeploy.files import MANIFEST, folder_in_place, write_json, write_text
 from neurodeploy.nn.nets import build, parameter_count
 from neurodeploy.training import distributed
 from neurodeploy.training.batches import batches, steps_of, time_first
 from neurodeploy.training.checkpoint import (
     RECIPE,
+    STATE,
     Checkpoint,
     is_finished,
     is_run,
@@ -42,7 +45,7 @@ from neurodeploy.training.checkpoint import (
 )
 from neurodeploy.training.distributed import World
 from neurodeploy.training.divergence import all_finite, diverged
-from neurodeploy.training.evaluate import evaluate
+from neurodeploy.training.evaluate import Evaluation, evaluate
 from neurodeploy.training.interruption import Interruption, interruption
 from neurodeploy.training.objective import Objective
 from neurodeploy.training.optimizer import learning_rate, make_optimizer
@@ -142,8 +145,13 @@ def train(
             if world.main and not trainer.sums.step:
                 publish(out, state)
 
-        while trainer.epoch < recipe.train.epochs:
-            trainer.run_epoch(save=lambda: save_state(out, trainer.state()))
+        try:
+            while trainer.epoch < recipe.train.epochs:
+                trainer.run_epoch(save=lambda: save_state(out, trainer.state()))
+        except NeurodeployError:
+            if world.main and not (out / STATE).exists():  # nothing was kept: leave nothing
+                shutil.rmtree(out, ignore_errors=True)
+            raise
         if world.main:
             trainer.finish(out)
         world.wait()
@@ -244,14 +252,12 @@ class _Trainer:
                 self.world.wait()
                 self.interrupted.stop()
 
-        test = evaluate(
-            self.model,
-            self.data["test"],
-            per=recipe.loss.cross_entropy.per,
-            p=recipe.metric.p,
-            world=self.world,
-            workers=self.workers,
-        )
+        try:
+            test = self._evaluate(self.world)
+        except UsageError:  # a damaged test sample, say: the epoch's work is kept, and the next call evaluates it
+            if self.world.main:
+                save()
+            raise
         self.last_evaluation = test.to_json()
         means = {name: value / sums.samples for name, value in sums.terms.items()}
         self.metrics.append(
@@ -315,13 +321,15 @@ class _Trainer:
         enabled = self.recipe.train.precision == "bf16"
         return torch.autocast(self.world.device.split(":")[0], torch.bfloat16, enabled=enabled)
 
+    def _evaluate(self, world: World) -> Evaluation:
+        recipe = self.recipe
+        per, p = recipe.loss.cross_entropy.per, recipe.metric.p
+        return evaluate(self.model, self.data["test"], per=per, p=p, world=world, workers=self.workers)
+
     def finish(self, out: Path) -> None:
         """Write the evaluation of the last epoch, with the best one as a side note."""
         if self.last_evaluation is None:  # a run that was stopped between its last epoch and this file
-            test = evaluate(
-                self.model, self.data["test"], per=self.recipe.loss.cross_entropy.per, p=self.recipe.metric.p,
-                world=World(device=self.world.device),
-            )  # fmt: skip
+            test = self._evaluate(World(device=self.world.device))
             self.last_evaluation = test.to_json()
         best = max(self.metrics, key=lambda line: (line["test_accuracy"], -line["epoch"]))
         note = {"epoch": best["epoch"], "accuracy": best["test_accuracy"]}
