@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 PYTHON310 ?= $(shell for p in python3.10 $$HOME/.pyenv/versions/3.10.*/bin/python; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test lint bench clean lava
+.PHONY: demo test lint bench bench-train clean lava
 
 demo: .venv/.core
 	$(BIN)/neurodeploy demo
@@ -55,6 +55,10 @@ endif
 ARTIFACT ?= runs/demo/rmp/export-loihi2
 bench: .venv/.dev
 	$(BIN)/python benchmarks/simulate.py $(ARTIFACT)
+
+# Ratios of a training step against other libraries; ten minutes on a quiet machine.
+bench-train: .venv/.dev
+	$(BIN)/python benchmarks/train.py
 
 clean:
 	rm -rf .venv .venv-lava build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

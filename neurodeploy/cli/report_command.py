@@ -29,6 +29,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     help="Hardware profile to price with, a name or a .toml file; repeatable.  [default: loihi, truenorth, cmos45]",
 )
 @click.option("--allow-proxy", is_flag=True, help="Let another chip's prices stand in where a profile names one.")
+@click.option("--no-export", is_flag=True, help="What training measured only: export and simulate nothing.")
 @click.option("--html", type=_FILE, help="Write the page here: one file, no network.")
 @click.option("--markdown", type=_FILE, help="Write all tables as Markdown.")
 @click.option("--csv", "csv_folder", type=_FOLDER, help="Write one CSV file for each table into this folder.")
@@ -40,6 +41,7 @@ def command(
     target: str,
     profiles: tuple[str, ...],
     allow_proxy: bool,
+    no_export: bool,
     html: Path | None,
     markdown: Path | None,
     csv_folder: Path | None,
@@ -68,6 +70,7 @@ def command(
         profiles=profiles or DEFAULT_PROFILES,
         allow_proxy=allow_proxy,
         data_root=data_root,
+        export=not no_export,
         progress=lambda line: notice(line, quiet),
     )
     for path, text in _files(made, html, markdown, csv_folder, figures_folder):

@@ -20,6 +20,7 @@ def report(
     profiles: Sequence[str] = DEFAULT_PROFILES,
     allow_proxy: bool = False,
     data_root: str | Path | None = None,
+    export: bool = True,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Compare runs, or groups of seeds, on one target; the first is the baseline.
@@ -30,6 +31,7 @@ def report(
         profiles: Hardware profiles to price with, names or paths.
         allow_proxy: Let a profile's proxy stand in for unpublished prices; labeled as an estimate.
         data_root: Folder of downloaded datasets.
+        export: Export and simulate what is missing; without it the report holds what training measured.
         progress: Called with one line before anything slow.
 
     Raises:
@@ -41,5 +43,5 @@ def report(
 
     for profile in profiles:  # a wrong profile is said before minutes of export and simulation
         load_profile(profile)
-    groups = collect(runs, target=target, data_root=data_root, progress=progress)
+    groups = collect(runs, target=target, data_root=data_root, export=export, progress=progress)
     return build(groups, target=target, profiles=profiles, allow_proxy=allow_proxy)

@@ -85,14 +85,19 @@ class GroupData:
         return next((run.not_exported for run in self.runs if run.not_exported), "")
 
 
+#: Why a run has no figures of the target where the caller wants none.
+NOT_ASKED = "--no-export"
+
+
 def collect(
     runs: Sequence[str | Path],
     *,
     target: str = "loihi2",
     data_root: str | Path | None = None,
+    export: bool = True,
     progress: Progress = lambda _: None,
 ) -> tuple[GroupData, ...]:
-    """Gather every group, exporting and simulating where needed.
+    """Gather every group, exporting and simulating where needed; without ``export`` what training measured alone.
 
     Raises:
         UsageError: ND101 for an unknown run, ND103 for one that is not there or unfinished, ND107 for one that cannot
@@ -103,10 +108,11 @@ def collect(
     # Everything is read and compared before the first minute is spent on an export.
     found = [_read_group(folder, paths) for folder, paths in groups_of]
     refuse_other_datasets(found)
-    groups = [
-        replace(group, runs=tuple(_with_simulation(run, target, data_root, progress) for run in group.runs))
-        for group in found
-    ]
+
+    def compiled(run: RunData) -> RunData:
+        return _with_simulation(run, target, data_root, progress) if export else replace(run, not_exported=NOT_ASKED)
+
+    groups = [replace(group, runs=tuple(compiled(run) for run in group.runs)) for group in found]
     refuse_other_test_sets(groups)
     return tuple(groups)
 

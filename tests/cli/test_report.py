@@ -76,3 +76,12 @@ def test_unwritable_place(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     (here / "file").write_text("")
     assert run(["report", RUNS[0], "--html", "file/r.html"]) == 2
     assert "ND110" in capsys.readouterr().err
+
+
+def test_what_training_measured_alone(here: Path, calls: dict[str, int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", *RUNS, "--no-export", "--json"]) == 0
+    groups = json.loads(capsys.readouterr().out)["result"]["groups"]
+    assert [group["not_exported"] for group in groups] == ["--no-export"] * 2
+    assert all(group["quantization_error"]["mean"] > 0 for group in groups)
+    assert not any(calls.values())
+    assert not list(here.glob("runs/*/**/export-*"))

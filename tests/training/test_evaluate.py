@@ -65,8 +65,8 @@ class Part:
     def __len__(self) -> int:
         return self.last - self.first
 
-    def batch(self, indices: np.ndarray) -> np.ndarray:
-        return self.whole.batch(indices + self.first)
+    def batch(self, indices: np.ndarray, **how: object) -> np.ndarray:
+        return self.whole.batch(indices + self.first, **how)
 
 
 def test_uneven_last_batch_counts_by_samples() -> None:
