@@ -160,7 +160,7 @@ def test_stack_frames_size_and_counts(tmp_path: Path) -> None:
     assert stacked.x.tobytes() == frames.x.tobytes()
     # The 31 µs from 10 to 40 in three: borders at 20⅓ and 30⅔, so 10 and 20 share a frame, the next one is empty.
     assert frames.x[4].sum(axis=(1, 2, 3)).tolist() == [2, 0, 1]
-    tiny = load(Data(name="nmnist", size=1, binary=False), "test", timesteps=1, root=tmp_path)
+    tiny = load(Data(name="nmnist", size=1, resize="bin", binary=False), "test", timesteps=1, root=tmp_path)
     assert tiny.x[0, 0, :, 0, 0].tolist() == [1.0, 2.0]  # one off, two on
     assert "as counts" in tiny.note
 
@@ -213,7 +213,8 @@ def test_split_is_nine_tenths_of_each_class_in_name_order(tmp_path: Path) -> Non
     folder = write_dvs(tmp_path, aedat([(0, 1)]))
     for label in range(10):
         (folder / f"class{label}" / "09.aedat").write_bytes(aedat([(1, 1)]))  # the last one is off, not on
-    train, test = (load("cifar10-dvs", split, timesteps=1, root=tmp_path) for split in ("train", "test"))
+    binned = Data(name="cifar10-dvs", resize="bin")
+    train, test = (load(binned, split, timesteps=1, root=tmp_path) for split in ("train", "test"))
     assert (len(train), len(test)) == (90, 10)
     assert test.y.tolist() == list(range(10))
     assert (test.x[:, 0, 0].sum(axis=(1, 2)) == 1).all()

@@ -204,6 +204,7 @@ def test_without_numba_the_same_in_torch_operations(monkeypatch) -> None:
     (gradient,) = torch.autograd.grad(expected, u)
     rmp._kernels.cache_clear()
     monkeypatch.setitem(sys.modules, "neurodeploy.losses.rmp_kernels", None)
+    monkeypatch.delattr("neurodeploy.losses.rmp_kernels", raising=False)
     with pytest.warns(UserWarning, match="without its CPU kernels"):
         found = rmp_loss(records)
     assert float(found) == pytest.approx(float(expected), rel=1e-6)

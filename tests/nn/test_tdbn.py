@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from neurodeploy.diagnostics import UsageError
 from neurodeploy.nn.tdbn import TdBatchNorm
 
 
@@ -62,10 +63,13 @@ def test_gradient() -> None:
     assert torch.autograd.gradcheck(norm, (x,))
 
 
-def test_one_value_per_channel_gives_beta() -> None:
-    torch.manual_seed(0)
-    # x·s − μ·s with s = 0.5/sqrt(1e-5) = 158: one float32 rounding of a number near 158 is 1e-5.
-    assert TdBatchNorm(3)(torch.randn(1, 1, 3)).abs().max() < 1e-4
+def test_one_value_per_channel_is_refused_in_training() -> None:
+    """Its norm would be β whatever the value is: nothing behind it could learn."""
+    norm = TdBatchNorm(3)
+    with pytest.raises(UsageError, match="one value per channel") as caught:
+        norm(torch.randn(1, 1, 3))
+    assert (caught.value.code, caught.value.where) == ("ND102", "data.batch")
+    assert norm.eval()(torch.ones(1, 1, 3)).shape == (1, 1, 3)
 
 
 def test_channels_last_stays_channels_last() -> None:

@@ -101,7 +101,7 @@ def test_the_papers_settings(name: str) -> None:
         assert (recipe.loss.rmp.k, recipe.loss.rmp.p, recipe.loss.rmp.schedule) == (0.1, 2.0, "ramp")
     if recipe.loss.laf is not None:
         assert recipe.loss.laf.weight == (1.0 if imagenet else 0.1)
-        assert (recipe.loss.laf.form, recipe.loss.laf.temperature) == ("paper", 1.0)
+        assert (recipe.loss.laf.form, recipe.loss.laf.temperature) == ("paper", None)
     if events:
         assert recipe.data.size == 48
         assert recipe.data.binary
