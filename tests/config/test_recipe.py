@@ -219,8 +219,8 @@ def test_path_rule(tmp_path, monkeypatch) -> None:
 def test_known_keys_are_those_of_the_contract() -> None:
     contract = """
         extends seed timesteps
-        data.name data.batch data.augment data.folder data.classes data.size data.frames data.slice data.binary data.resize
-        data.stack net.name net.width net.block net.stem net.head net.stem_pool net.pools
+        data.name data.batch data.augment data.folder data.classes data.size data.frames data.slice
+        data.binary data.resize data.stack net.name net.width net.block net.stem net.head net.stem_pool net.pools
         neuron.kind neuron.tau neuron.v_threshold neuron.surrogate neuron.detach_reset
         norm.kind norm.alpha norm.residual_alpha norm.residual_where readout.kind
         train.epochs train.lr train.optimizer train.momentum train.weight_decay train.decay train.schedule

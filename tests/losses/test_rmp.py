@@ -207,6 +207,6 @@ def test_without_numba_the_same_in_torch_operations(monkeypatch) -> None:
     monkeypatch.delattr("neurodeploy.losses.rmp_kernels", raising=False)
     with pytest.warns(UserWarning, match="without its CPU kernels"):
         found = rmp_loss(records)
-    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
     torch.testing.assert_close(torch.autograd.grad(found, u)[0], gradient)
     rmp._kernels.cache_clear()
