@@ -8,6 +8,8 @@ order stays in that order from layer to layer without a copy.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -57,7 +59,7 @@ class Classifier(Linear):
             return functional.linear(x_TBN.to(self.weight.dtype), self.weight, self.bias)
 
 
-class _Pool2d(nn.Module):
+class _Pool2d(nn.Module, ABC):
     """A square (or ``(height, width)``) window that slides over the map of each step, ``(T, B, C, H, W)``.
 
     Windows cover every row and column of the map: a size that would leave some out is a UsageError (ND105), since
@@ -100,8 +102,9 @@ class _Pool2d(nn.Module):
             )
         return self._pooled(x_TBCHW.flatten(0, 1)).unflatten(0, x_TBCHW.shape[:2])
 
+    @abstractmethod
     def _pooled(self, x_NCHW: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The pool of each image."""
 
     def extra_repr(self) -> str:
         padding = f", padding={self.padding}" if self.padding else ""

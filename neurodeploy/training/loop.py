@@ -149,7 +149,7 @@ def train(
             while trainer.epoch < recipe.train.epochs:
                 trainer.run_epoch(save=lambda: save_state(out, trainer.state()))
         except NeurodeployError:
-            if world.main and not (out / STATE).exists():  # nothing was kept: leave nothing
+            if world.main and not resumes and not (out / STATE).exists():  # begun here, nothing kept: leave nothing
                 shutil.rmtree(out, ignore_errors=True)
             raise
         if world.main:
