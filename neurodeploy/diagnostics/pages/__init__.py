@@ -23,5 +23,7 @@ def page(code: str) -> str:
     known = codes()
     wanted = code.upper()
     if wanted not in known:
-        raise UsageError("ND101", f"no such code: {code}", where="explain", fix=nearest(wanted, known, lister="neurodeploy explain"))
+        raise UsageError(
+            "ND101", f"no such code: {code}", where="explain", fix=nearest(wanted, known, lister="neurodeploy explain")
+        )
     return (resources.files(__name__) / f"{wanted}.md").read_text(encoding="utf-8")
