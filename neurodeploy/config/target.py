@@ -8,6 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from neurodeploy.diagnostics import UsageError
 
+#: Name in ``emitters`` -> the function that writes these files: ``(graph, folder) -> None``.
+EMITTERS = {
+    "onnx": "neurodeploy.targets.onnx_model:write",
+    "netx": "neurodeploy.targets.netx:write",
+}
+
 
 class QuantizeSpec(BaseModel):
     """``[quantize]``: the integer machine of the target."""
@@ -32,6 +38,7 @@ class TargetSpec(BaseModel):
     folds: tuple[str, ...] = Field(("weights",), description="forms of norm folding that the target can hold")
     profile: str | None = Field(None, description="hardware profile whose limits `check` uses")
     files: tuple[str, ...] = Field((), description="files of the kit that are copied into the artifact")
+    emitters: tuple[Literal["netx", "onnx"], ...] = Field((), description="what is written beside them")
     quantize: QuantizeSpec | None = None
 
 

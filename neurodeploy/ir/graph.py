@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from neurodeploy.diagnostics import UnsupportedError, UsageError
-from neurodeploy.ir.nodes import Input, Node, Output, Shape, ShapeError
+from neurodeploy.ir.nodes import OWN_SHAPE, Input, Node, Output, Shape, ShapeError
 
 Edge = tuple[str, str]
 
@@ -25,10 +25,12 @@ class Graph:
         arithmetic: Arithmetic this graph is meant for: ``float32``, ``float64``, or ``loihi`` (integers).
         scales: Neuron node -> integer units per real unit of its membrane, for quantized graphs.
         origin: Where it came from, for people.
+        recurrent: Edges that deliver one step late: what leaves their source at step t arrives at t + 1, and nothing
+            (zero) arrives at the first step. Every cycle holds at least one.
 
     Raises:
         UsageError: An edge to nowhere, two edges that are the same, shapes that do not meet (ND105).
-        UnsupportedError: A cycle (ND211): recurrent edges are not built yet.
+        UnsupportedError: A cycle without a recurrent edge (ND211).
     """
 
     nodes: Mapping[str, Node]
@@ -38,16 +40,19 @@ class Graph:
     arithmetic: str = "float32"
     scales: Mapping[str, float] = field(default_factory=dict)
     origin: str = ""
+    recurrent: frozenset[Edge] = frozenset()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edges", tuple((str(a), str(b)) for a, b in self.edges))
+        # An edge that is gone (a pass took a node out) is no longer recurrent.
+        object.__setattr__(self, "recurrent", frozenset(self.recurrent) & set(self.edges))
         for edge in self.edges:
             for end in edge:
                 if end not in self.nodes:
                     raise UsageError("ND105", f"edge {edge} names a node that is not there", where=end, fix="add it")
         if len(set(self.edges)) != len(self.edges):
             raise UsageError("ND105", "an edge appears twice", fix="merge the weights of the doubled edge")
-        order = _topological(self.nodes, self.edges)
+        order = _topological(self.nodes, [edge for edge in self.edges if edge not in self.recurrent])
         object.__setattr__(self, "nodes", {name: self.nodes[name] for name in order})
         rank = {name: index for index, name in enumerate(order)}
         # Edges into one node keep their order (it is the order of the sum); across nodes they are sorted.
@@ -56,11 +61,23 @@ class Graph:
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
-        """Output shape of every node."""
-        shapes: dict[str, Shape] = {}
+        """Output shape of every node.
+
+        Neurons know their own shape, so a recurrent layer takes its shape from the neurons that it reads.
+        """
+        shapes: dict[str, Shape] = {n: node.shape for n, node in self.nodes.items() if isinstance(node, OWN_SHAPE)}
+        waiting = [name for name in self.nodes if name not in shapes]
+        while waiting:
+            ready = [name for name in waiting if any(source in shapes for source in self.sources(name))]
+            if not ready:
+                fix = "connect or remove it"
+                raise UsageError("ND105", "no edge leads to this node", where=waiting[0], fix=fix)
+            for name in ready:
+                known = next(shapes[source] for source in self.sources(name) if source in shapes)
+                shapes[name] = self._shape_behind(name, known)
+            waiting = [name for name in waiting if name not in shapes]
         for name, node in self.nodes.items():
             if isinstance(node, Input):
-                shapes[name] = node.shape
                 continue
             incoming = [shapes[source] for source in self.sources(name)]
             if not incoming:
@@ -68,12 +85,16 @@ class Graph:
             if len(set(incoming)) > 1:
                 fix = "edges that meet are added: give them one shape"
                 raise UsageError("ND105", f"edges of different shapes meet: {incoming}", where=name, fix=fix)
-            try:
-                shapes[name] = node.output_shape(incoming[0])
-            except ShapeError as error:
-                fix = "the layer before it must put out that shape"
-                raise UsageError("ND105", f"`{name}` ({node.kind}) {error}", where=name, fix=fix) from error
-        return shapes
+            self._shape_behind(name, incoming[0])
+        return {name: shapes[name] for name in self.nodes}
+
+    def _shape_behind(self, name: str, before: Shape) -> Shape:
+        node = self.nodes[name]
+        try:
+            return node.output_shape(before)
+        except ShapeError as error:
+            fix = "the layer before it must put out that shape"
+            raise UsageError("ND105", f"`{name}` ({node.kind}) {error}", where=name, fix=fix) from error
 
     @cached_property
     def _sources(self) -> dict[str, tuple[str, ...]]:
@@ -94,6 +115,29 @@ class Graph:
     def input_shape(self, name: str) -> Shape:
         """Shape that enters ``name``."""
         return self.shapes[self.sources(name)[0]]
+
+    @cached_property
+    def cycles(self) -> tuple[frozenset[str], ...]:
+        """The strongly connected components with more than one node, or with an edge to itself: what must be run step
+        by step, in graph order."""
+        found = set()
+        for source, target in self.recurrent:
+            behind = self._reachable(target) | {target}
+            if source in behind:
+                found.add(frozenset(n for n in behind if n == source or source in self._reachable(n)))
+        rank = {name: index for index, name in enumerate(self.nodes)}
+        return tuple(sorted(found, key=lambda members: min(rank[name] for name in members)))
+
+    def _reachable(self, name: str) -> set[str]:
+        """Every node behind ``name``, over all edges."""
+        seen: set[str] = set()
+        waiting = [name]
+        while waiting:
+            for target in self.targets(waiting.pop()):
+                if target not in seen:
+                    seen.add(target)
+                    waiting.append(target)
+        return seen
 
     def names(self, kinds: type | tuple[type, ...]) -> list[str]:
         """Names of the nodes of these kinds, in graph order."""
@@ -135,14 +179,33 @@ class Graph:
     def without(self, name: str, changed: Mapping[str, Node] | None = None) -> Graph:
         """The graph with one node taken out (see :meth:`edges_without`) and others exchanged."""
         nodes = {key: (changed or {}).get(key, node) for key, node in self.nodes.items() if key != name}
-        return replace(self, nodes=nodes, edges=self.edges_without(name))
+        return replace(self, nodes=nodes, edges=self.edges_without(name), recurrent=self._recurrent_without(name))
+
+    def _recurrent_without(self, name: str) -> frozenset[Edge]:
+        """The recurrent edges of :meth:`edges_without`: a path is late where an edge of it was.
+
+        Raises:
+            UnsupportedError: A path through ``name`` would be late by two steps (ND211).
+        """
+        late = {edge for edge in self.recurrent if name not in edge}
+        for source in self.sources(name):
+            for target in self.targets(name):
+                steps = ((source, name) in self.recurrent) + ((name, target) in self.recurrent)
+                if steps > 1:
+                    raise UnsupportedError(
+                        "ND211", "two delays would fall on one edge", where=name, fix="keep this layer, or one delay"
+                    )
+                if steps:
+                    late.add((source, target))
+        return frozenset(late)
 
     def subgraph(self, names: Iterable[str]) -> dict[str, Any]:
-        """``nodes`` and ``edges`` of the part with these names, for the constructor."""
+        """``nodes``, ``edges`` and ``recurrent`` of the part with these names, for the constructor."""
         keep = set(names)
         return {
             "nodes": {n: node for n, node in self.nodes.items() if n in keep},
             "edges": tuple(e for e in self.edges if e[0] in keep and e[1] in keep),
+            "recurrent": frozenset(e for e in self.recurrent if e[0] in keep and e[1] in keep),
         }
 
 
@@ -168,8 +231,8 @@ def _topological(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> list[str]:
         stuck = [name for name in nodes if name not in order]
         raise UnsupportedError(
             "ND211",
-            "the graph has a cycle: recurrent edges are not built yet in this version",
+            "the graph has a cycle in which nothing is delayed",
             where=", ".join(stuck),
-            fix="unroll the recurrence, or wait for the version that delays recurrent edges by one step",
+            fix="name the edge that closes it as recurrent: it delivers one step later",
         )
     return order

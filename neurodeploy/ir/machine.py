@@ -7,8 +7,9 @@ One timestep of a neuron, with ``>>`` truncating toward zero (Lava 0.10, ``lava/
     v = clip((v·(4096 − vDecay) >> 12) + u + (bias << 6), ±(2^23 − 1))
     s = v > (vThMant << 6);  v = 0 where s
 
-A :class:`~neurodeploy.ir.nodes.LIF` has no current state (iDecay = 4096); its ``decay`` is ``(4096 − vDecay)/4096``,
-its ``threshold`` is vThMant, compared with ``gt``. An Integrator is a neuron with vDecay = 0 and vThMant = 131071.
+A :class:`~neurodeploy.ir.nodes.LIF` has no current state (iDecay = 4096), a CubaLIF's ``current_decay`` is
+``(4096 − iDecay)/4096``; ``decay`` is ``(4096 − vDecay)/4096``, ``threshold`` is vThMant, compared with ``gt``. An
+Integrator is a neuron with vDecay = 0 and vThMant = 131071.
 Biases of all synapses into a neuron are added to v and never pass through u.
 """
 
@@ -20,7 +21,18 @@ import numpy as np
 
 from neurodeploy.diagnostics import Finding, UnsupportedError
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import LIF, SYNAPSES, Conv2d, Flatten, Input, Integrator, Linear, Node, Output
+from neurodeploy.ir.nodes import (
+    LIF,
+    NEURONS,
+    SYNAPSES,
+    CubaLIF,
+    Delay,
+    Flatten,
+    Input,
+    Node,
+    Output,
+    Synapse,
+)
 
 DECAY_UNITY = 4096
 SHIFT = 6
@@ -38,6 +50,11 @@ READOUT_THRESHOLD = THRESHOLD_LIMIT
 def voltage_decay(node: Node) -> int:
     """vDecay of a neuron: ``4096·(1 − decay)``; 0 for an integrator."""
     return round(DECAY_UNITY * (1.0 - float(node.decay)))  # type: ignore[attr-defined]
+
+
+def current_decay(node: Node) -> int:
+    """iDecay of a neuron: ``4096·(1 − current_decay)``; 4096 (no memory) where it has no current."""
+    return round(DECAY_UNITY * (1.0 - float(node.current_decay))) if isinstance(node, CubaLIF) else DECAY_UNITY
 
 
 def threshold_mantissa(node: Node) -> int:
@@ -62,7 +79,7 @@ def machine_findings(graph: Graph) -> Iterator[Finding]:
 
     quantize = "quantize it first: neurodeploy export MODEL --target loihi2"
     for name, node in graph.nodes.items():
-        if isinstance(node, (Input, Output, Flatten)):
+        if isinstance(node, (Input, Output, Flatten, Delay)):
             continue
         if isinstance(node, SYNAPSES):
             for what, plural in (("weight", "weights"), ("bias", "biases")):
@@ -70,15 +87,18 @@ def machine_findings(graph: Graph) -> Iterator[Finding]:
                 if not np.array_equal(array, np.trunc(array)):
                     yield finding(name, f"{plural} must be integers", f"{np.asarray(array).flat[0]:.4g}, …", quantize)
             for target in graph.targets(name):
-                if not isinstance(graph.nodes[target], (LIF, Integrator)):
+                if not isinstance(graph.nodes[target], NEURONS):
                     kind = graph.nodes[target].kind
                     yield finding(
                         name, "synapses must lead straight to neurons", f"leads to `{target}` ({kind})", quantize
                     )
-        elif isinstance(node, (LIF, Integrator)):
-            decay = np.asarray(node.decay)
-            if decay.ndim or not float(decay * DECAY_UNITY).is_integer() or not 0 <= float(decay) <= 1:
-                yield finding(name, "the decay must be one multiple of 1/4096 for the layer", decay, "round the decay")
+        elif isinstance(node, NEURONS):
+            for decay in (node.decay, *((node.current_decay,) if isinstance(node, CubaLIF) else ())):
+                if decay.ndim or not float(decay * DECAY_UNITY).is_integer() or not 0 <= float(decay) <= 1:
+                    fix = "round the decay"
+                    yield finding(name, "the decay must be one multiple of 1/4096 for the layer", decay, fix)
+            if np.any(node.gain != 1.0) or np.any(node.offset != 0.0):
+                yield finding(name, "gain must be 1 and offset 0", f"gain {node.gain}, offset {node.offset}", quantize)
             if isinstance(node, LIF):
                 yield from _lif_findings(name, node, finding, quantize)
             for source in graph.sources(name):
@@ -93,15 +113,16 @@ def machine_findings(graph: Graph) -> Iterator[Finding]:
 def _lif_findings(name: str, node: LIF, finding: object, quantize: str) -> Iterator[Finding]:
     make = finding
     assert callable(make)
+    # 2^17 is what netx gives a layer without a neuron: one above the largest state, so it never fires.
     threshold = np.asarray(node.threshold)
-    if threshold.ndim or not float(threshold).is_integer() or not 0 <= float(threshold) <= THRESHOLD_LIMIT:
+    if threshold.ndim or not float(threshold).is_integer() or not 0 <= float(threshold) <= THRESHOLD_LIMIT + 1:
         yield make(name, f"the threshold must be one integer in 0…{THRESHOLD_LIMIT}", threshold, quantize)
     if node.compare != "gt":
         yield make(name, "the integer machine fires above the threshold, not at it", node.compare, quantize)
     if node.reset != "to" or float(np.max(np.abs(node.v_reset))) != 0.0:
         yield make(name, "the integer machine resets to zero", node.reset, "use reset to zero")
-    if np.any(node.gain != 1.0) or np.any(node.offset != 0.0):
-        yield make(name, "gain must be 1 and offset 0", f"gain {node.gain}, offset {node.offset}", quantize)
+    if isinstance(node, CubaLIF) and np.any(node.current_gain != 1.0):
+        yield make(name, "the gain of the current must be 1", f"gain {node.current_gain}", quantize)
 
 
 def require_machine(graph: Graph) -> None:
@@ -117,7 +138,7 @@ def require_machine(graph: Graph) -> None:
         )
 
 
-def accumulator_bounds(node: Conv2d | Linear) -> tuple[int, int]:
+def accumulator_bounds(node: Synapse) -> tuple[int, int]:
     """Smallest and largest ``Σ w·s`` over all binary inputs, over all output channels (bias left out)."""
     weight = _integers(node.weight).reshape(node.weight.shape[0], -1)
     return int(np.minimum(weight, 0).sum(axis=1).min()), int(np.maximum(weight, 0).sum(axis=1).max())

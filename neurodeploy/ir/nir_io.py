@@ -462,7 +462,7 @@ def _padding(name: str, value: Any, kernel: Shape, dilation: tuple[int, int]) ->
 def _with_readout(graph: Graph, notes: dict[str, Any]) -> Graph:
     """Put the integrator back that the file left to the host."""
     name, output = str(notes["name"]), graph.output
-    node = Integrator(graph.shapes[output], float(notes["decay"]))
+    node = Integrator(graph.shapes[output], np.asarray(float(notes["decay"])))
     edges = tuple((a, name) if b == output else (a, b) for a, b in graph.edges)
     nodes: dict[str, Node] = {}
     for key, value in graph.nodes.items():

@@ -61,6 +61,31 @@ class Output(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class Conv1d(Node):
+    """``y[t, o] = sum_{i, k} weight[o, i, k] x[t, i, s·out + d·k − p] + bias[o]`` on ``(C, L)``.
+
+    ``weight`` is ``(O, I/groups, K)``, ``bias`` ``(O,)``; zero padding; cross-correlation as in torch.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    groups: int = 1
+
+    def output_shape(self, shape: Shape) -> Shape:
+        channels = self.weight.shape[1] * self.groups
+        if len(shape) != 2 or shape[0] != channels:
+            raise ShapeError(f"takes ({channels}, L), got {shape}")
+        reach = self.dilation * (self.weight.shape[2] - 1) + 1
+        size = (shape[1] + 2 * self.padding - reach) // self.stride + 1
+        if size < 1:
+            raise ShapeError(f"kernel {self.weight.shape[2]} is larger than the padded input {shape}")
+        return (self.weight.shape[0], size)
+
+
+@dataclass(frozen=True, eq=False)
 class Conv2d(Node):
     """``y[t, o] = sum_{i, ky, kx} weight[o, i, ky, kx] x[t, i, s·oy + d·ky − p, s·ox + d·kx − p] + bias[o]``.
 
@@ -87,6 +112,12 @@ class Conv2d(Node):
         if min(size) < 1:
             raise ShapeError(f"kernel {self.weight.shape[2:]} is larger than the padded input {shape}")
         return (self.weight.shape[0], *size)
+
+
+def as_conv2d(node: Conv1d) -> Conv2d:
+    """The same on ``(C, 1, L)``."""
+    sides = ((1, node.stride), (0, node.padding), (1, node.dilation))
+    return Conv2d(node.weight[:, :, None], node.bias, *sides, node.groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +181,13 @@ class AvgPool2d(SumPool2d):
 
 
 @dataclass(frozen=True, eq=False)
+class MaxPool2d(SumPool2d):
+    """``y[c, oy, ox] = max over the window of x``; padding is never the largest, incomplete windows dropped."""
+
+
+@dataclass(frozen=True, eq=False)
 class Flatten(Node):
-    """``(C, H, W) → (C·H·W,)`` in that order."""
+    """``(C, H, W) → (C·H·W,)`` in that order; ``(C, L)`` likewise."""
 
     def output_shape(self, shape: Shape) -> Shape:
         return (int(np.prod(shape)),)
@@ -169,18 +205,75 @@ def _compact(value: object, shape: Shape) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class LIF(Node):
+class _Elementwise(Node):
+    """A node whose input and output have the given shape."""
+
+    shape: Shape
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if shape != self.shape:
+            raise ShapeError(f"has shape {self.shape}, got {shape}")
+        return shape
+
+    def _compact(self, *names: str) -> None:
+        for name in names:
+            object.__setattr__(self, name, _compact(getattr(self, name), self.shape))
+
+
+@dataclass(frozen=True, eq=False)
+class Scale(_Elementwise):
+    """``y[t] = scale · x[t]``, elementwise; ``scale`` broadcasts to ``shape``."""
+
+    scale: np.ndarray
+
+    def __post_init__(self) -> None:
+        self._compact("scale")
+
+
+@dataclass(frozen=True, eq=False)
+class Delay(_Elementwise):
+    """``y[t] = x[t − steps]``, 0 before the first; ``steps`` are integers ≥ 0, broadcast to ``shape``."""
+
+    steps: np.ndarray
+
+    def __post_init__(self) -> None:
+        self._compact("steps")
+        steps = self.steps
+        if not np.array_equal(steps, np.floor(steps)) or np.any(steps < 0):
+            raise ShapeError(f"delays by {float(steps.reshape(-1)[0]):g} steps; delays are whole steps, 0 or more")
+        object.__setattr__(self, "steps", steps.astype(np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Threshold(_Elementwise):
+    """``y[t] = 1 if x[t] > threshold`` (``compare = "ge"``: ``≥``) ``else 0``; no state."""
+
+    threshold: np.ndarray
+    compare: Literal["ge", "gt"] = "gt"
+
+    def __post_init__(self) -> None:
+        self._compact("threshold")
+
+
+@dataclass(frozen=True, eq=False)
+class ReLU(Node):
+    """``y[t] = max(x[t], 0)``: RepAct's last activation (EnOF-SNN Eq. 8). NIR has no such node: host only."""
+
+
+@dataclass(frozen=True, eq=False)
+class LIF(_Elementwise):
     """Leaky integrate-and-fire (both papers, Eq. 1-3), with what foreign files need beside it.
 
     ``u_pre[t] = decay·u[t−1] + gain·x[t] + offset``;
     ``o[t] = 1 if u_pre[t] ≥ threshold`` (``compare = "ge"``; ``"gt"``: strictly greater) ``else 0``;
     ``u[t] = v_reset`` where it fired (``reset = "to"``; ``"subtract"``: ``u_pre[t] − threshold``), else ``u_pre[t]``.
+    With ``spikes = "multi"`` (Sinabs, Rockpool) ``o[t] = max(0, ⌊u_pre[t]/threshold⌋)`` spikes leave at once and the
+    reset subtracts ``o[t]·threshold``; then ``compare`` must be ``ge`` and ``reset`` ``subtract``.
 
     The papers' neuron is decay τ = 0.25, threshold 0.5, gain 1, offset 0, reset to 0, ``ge``. ``decay = 1`` is IF.
     Parameters are float64 and broadcast to ``shape``; they are kept in their smallest form. u[0] = 0.
     """
 
-    shape: Shape
     decay: np.ndarray
     threshold: np.ndarray
     gain: np.ndarray = field(default_factory=lambda: np.asarray(1.0))
@@ -188,31 +281,52 @@ class LIF(Node):
     v_reset: np.ndarray = field(default_factory=lambda: np.asarray(0.0))
     compare: Literal["ge", "gt"] = "ge"
     reset: Literal["to", "subtract"] = "to"
+    spikes: Literal["single", "multi"] = "single"
 
     def __post_init__(self) -> None:
-        for name in ("decay", "threshold", "gain", "offset", "v_reset"):
-            object.__setattr__(self, name, _compact(getattr(self, name), self.shape))
-
-    def output_shape(self, shape: Shape) -> Shape:
-        if shape != self.shape:
-            raise ShapeError(f"has shape {self.shape}, got {shape}")
-        return shape
+        self._compact("decay", "threshold", "gain", "offset", "v_reset")
+        if self.spikes == "multi" and (self.compare, self.reset) != ("ge", "subtract"):
+            raise ShapeError("fires several spikes at once, which needs ge and a reset that subtracts")
 
 
 @dataclass(frozen=True, eq=False)
-class Integrator(Node):
-    """Non-firing readout (RMP-Loss Eq. 4): ``y[t] = u[t] = decay·u[t−1] + x[t]``; ``decay = 1`` accumulates."""
+class CubaLIF(LIF):
+    """LIF behind a synaptic current; the membrane sees the updated current, which no spike resets.
 
-    shape: Shape
-    decay: float = 1.0
+    ``i[t] = current_decay·i[t−1] + current_gain·x[t]``;
+    ``u_pre[t] = decay·u[t−1] + gain·i[t] + offset``; the rest as :class:`LIF`. i[0] = 0.
 
-    def output_shape(self, shape: Shape) -> Shape:
-        if shape != self.shape:
-            raise ShapeError(f"has shape {self.shape}, got {shape}")
-        return shape
+    Lava's CUBA neuron is ``current_decay = (4096 − iDecay)/4096`` with both gains 1; NIR's, by forward Euler,
+    ``current_decay = 1 − dt/tau_syn`` and ``current_gain = w_in·dt/tau_syn``.
+    """
+
+    current_decay: np.ndarray = field(default_factory=lambda: np.asarray(0.0))
+    current_gain: np.ndarray = field(default_factory=lambda: np.asarray(1.0))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._compact("current_decay", "current_gain")
+
+
+@dataclass(frozen=True, eq=False)
+class Integrator(_Elementwise):
+    """Non-firing neuron (readout: RMP-Loss Eq. 4): ``y[t] = u[t] = decay·u[t−1] + gain·x[t] + offset``.
+
+    ``decay = 1`` accumulates; below 1 it leaks (NIR's LI).
+    """
+
+    decay: np.ndarray = field(default_factory=lambda: np.asarray(1.0))
+    gain: np.ndarray = field(default_factory=lambda: np.asarray(1.0))
+    offset: np.ndarray = field(default_factory=lambda: np.asarray(0.0))
+
+    def __post_init__(self) -> None:
+        self._compact("decay", "gain", "offset")
 
 
 #: Nodes with weights: what a chip runs as synapses.
-SYNAPSES = (Conv2d, Linear)
-#: Nodes with a state: what a chip runs as neurons.
+SYNAPSES = (Conv1d, Conv2d, Linear)
+Synapse = Conv1d | Conv2d | Linear
+#: Nodes with a state of their own: what a chip runs as neurons.
 NEURONS = (LIF, Integrator)
+#: Nodes that know the shape of what they put out.
+OWN_SHAPE = (Input, _Elementwise)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from neurodeploy.config.target import TargetSpec
 from neurodeploy.diagnostics import Finding, UnsupportedError, UsageError, first_error, nearest
@@ -31,6 +33,7 @@ class Compilation:
     Attributes:
         graph: The chip's part, as far as the passes have come.
         encoder: The host's part before it, once partitioned; float.
+        tail: The host's part behind it, where there is one; float. Its Input takes what the chip puts out.
         findings: Everything a user should know.
         passes: ``{name, changed, seconds}`` per pass that ran.
         placement: Cores and memory, once placed.
@@ -39,6 +42,7 @@ class Compilation:
 
     graph: Graph
     encoder: Graph | None = None
+    tail: Graph | None = None
     findings: tuple[Finding, ...] = ()
     passes: tuple[dict[str, Any], ...] = ()
     placement: Placement | None = None
@@ -49,6 +53,27 @@ class Compilation:
         return replace(self, findings=(*self.findings, *findings))
 
 
+@dataclass(frozen=True)
+class Context:
+    """What the passes of one compilation are told.
+
+    Attributes:
+        spec: The target.
+        limits: What a core holds.
+        exact: Snap weights, biases and thresholds to a grid on which every float32 sum is exact.
+        fold: Norms go into ``weights`` or per-channel ``threshold``.
+        quantize: How the scale of a population is chosen.
+        calibration: ``(B, T, *shape)`` samples for the choices that look at data, None where there are none.
+    """
+
+    spec: TargetSpec
+    limits: CoreLimits
+    exact: bool = False
+    fold: Literal["weights", "threshold"] = "weights"
+    quantize: Literal["proven", "minmax", "percentile", "mse"] = "proven"
+    calibration: np.ndarray | None = None
+
+
 Condition = Callable[[Graph], str]
 
 
@@ -57,7 +82,7 @@ class Pass:
     """One pass: what it does, what must hold before and after (a condition returns "" or what is wrong)."""
 
     summary: str
-    run: Callable[[Compilation, TargetSpec, CoreLimits], Compilation]
+    run: Callable[[Compilation, Context], Compilation]
     before: tuple[Condition, ...] = ()
     after: tuple[Condition, ...] = ()
 
@@ -85,47 +110,48 @@ def runs_on_machine(graph: Graph) -> str:
     return f"`{found.node}`: {found.rule}" if found else ""
 
 
-def _fold_norm(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> Compilation:
+def _fold_norm(state: Compilation, context: Context) -> Compilation:
     return replace(state, graph=norms.fold_norm(state.graph))
 
 
-def _fold_pool(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> Compilation:
+def _fold_pool(state: Compilation, context: Context) -> Compilation:
     return replace(state, graph=pools.fold_pool(state.graph))
 
 
-def _average_to_sum(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> Compilation:
+def _average_to_sum(state: Compilation, context: Context) -> Compilation:
     return replace(state, graph=pools.average_to_sum(state.graph))
 
 
-def _round_weights(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> Compilation:
+def _round_weights(state: Compilation, context: Context) -> Compilation:
     return replace(state, graph=rounding.round_weights(state.graph))
 
 
-def _unit_gain(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> Compilation:
+def _unit_gain(state: Compilation, context: Context) -> Compilation:
     return replace(state, graph=gains.unit_gain(state.graph))
 
 
-def _partition(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> Compilation:
+def _partition(state: Compilation, context: Context) -> Compilation:
     encoder, chip = parts.partition(state.graph)
     return replace(state, graph=chip, encoder=None if encoder is None else rounding.round_weights(encoder))
 
 
-def _purity(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> Compilation:
+def _purity(state: Compilation, context: Context) -> Compilation:
     return state.adding(pure.purity(state.graph))
 
 
-def _quantize(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> Compilation:
-    bits = spec.quantize.accumulator_bits if spec.quantize else 17
+def _quantize(state: Compilation, context: Context) -> Compilation:
+    spec = context.spec.quantize
+    bits = spec.accumulator_bits if spec else 17
     graph, findings = quant.quantize(state.graph, quant.Limits(accumulator=2**bits - 1))
     return replace(state, graph=graph).adding(findings)
 
 
-def _balance(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> Compilation:
+def _balance(state: Compilation, context: Context) -> Compilation:
     return replace(state, graph=balancing.balance(state.graph))
 
 
-def _place(state: Compilation, spec: TargetSpec, limits: CoreLimits) -> Compilation:
-    placement = places.place(state.graph, limits)
+def _place(state: Compilation, context: Context) -> Compilation:
+    placement = places.place(state.graph, context.limits)
     return replace(state, placement=placement).adding(placement.findings)
 
 
@@ -151,7 +177,13 @@ PASSES: dict[str, Pass] = {
 
 
 def compile_graph(
-    graph: Graph, spec: TargetSpec, limits: CoreLimits | None = None, *, collect: bool = False, dump: bool = False
+    graph: Graph,
+    spec: TargetSpec,
+    limits: CoreLimits | None = None,
+    *,
+    context: Context | None = None,
+    collect: bool = False,
+    dump: bool = False,
 ) -> Compilation:
     """Run the passes of ``spec``.
 
@@ -159,6 +191,7 @@ def compile_graph(
         graph: The lowered or read graph.
         spec: The target.
         limits: Core limits for placement; none: nothing is checked against a core.
+        context: More that the passes are told; its spec and limits are those given here.
         collect: Gather all findings (``check``): a pass that refuses is skipped, and so are those that need it.
             Otherwise the first refusal is raised, with all findings of that pass.
         dump: Keep the graph after every pass.
@@ -167,6 +200,7 @@ def compile_graph(
         UnsupportedError: The network cannot be compiled for this target (unless ``collect``).
     """
     limits = limits or CoreLimits(name=spec.name)
+    context = replace(context, spec=spec, limits=limits) if context else Context(spec, limits)
     state = Compilation(graph)
     for name in spec.passes:
         step = _known(name, spec)
@@ -183,7 +217,7 @@ def compile_graph(
             )
         started = time.perf_counter()
         try:
-            new = step.run(state, spec, limits)
+            new = step.run(state, context)
         except UnsupportedError as error:
             if not collect:
                 raise

@@ -40,7 +40,7 @@ from neurodeploy.ir.machine import (
     accumulator_bounds,
     neuron_bias,
 )
-from neurodeploy.ir.nodes import LIF, NEURONS, SYNAPSES, Conv2d, Integrator, Linear, Node
+from neurodeploy.ir.nodes import LIF, NEURONS, SYNAPSES, Integrator, Node, Synapse
 
 #: w = 2q with q in [-127, 127]: exact in Lava's Dense and Conv at 8 bits, whatever the sign mix.
 WEIGHT_LIMIT = 254
@@ -149,7 +149,7 @@ def _no_scale(name: str, code: str, rule: str, measured: object) -> Finding:
     return Finding(code, "error", name, rule, str(measured), None, "", fix)
 
 
-def _rounded(node: Node, scale: float) -> Conv2d | Linear:
+def _rounded(node: Node, scale: float) -> Synapse:
     assert isinstance(node, SYNAPSES)
     weight = 2.0 * np.rint(scale * node.weight.astype(np.float64) / 2.0)
     bias = np.rint(scale * node.bias.astype(np.float64))
@@ -162,14 +162,14 @@ def _reach(node: Node) -> float:
     return float(np.abs(node.weight.astype(np.float64)).reshape(node.weight.shape[0], -1).sum(axis=1).max())
 
 
-def _bounds(synapses: dict[str, Conv2d | Linear]) -> tuple[int, int, int]:
+def _bounds(synapses: dict[str, Synapse]) -> tuple[int, int, int]:
     """Lowest and highest ``Σ w·s`` of the population, largest ``|bias|``; all exact integers."""
     pairs = [accumulator_bounds(s) for s in synapses.values()]
     bias = np.sum([s.bias.astype(np.int64) for s in synapses.values()], axis=0)
     return sum(p[0] for p in pairs), sum(p[1] for p in pairs), int(np.max(np.abs(bias)))
 
 
-def _excess(synapses: dict[str, Conv2d | Linear], node: LIF, mantissa: int, limits: Limits) -> float:
+def _excess(synapses: dict[str, Synapse], node: LIF, mantissa: int, limits: Limits) -> float:
     """Largest ratio of a bound to its limit; at most 1 when everything is in range."""
     low, high, bias = _bounds(synapses)
     weight = max(float(np.max(np.abs(s.weight))) for s in synapses.values())
@@ -186,7 +186,7 @@ def _excess(synapses: dict[str, Conv2d | Linear], node: LIF, mantissa: int, limi
     )
 
 
-def _readout_fits(synapses: dict[str, Conv2d | Linear], timesteps: int, limits: Limits) -> bool:
+def _readout_fits(synapses: dict[str, Synapse], timesteps: int, limits: Limits) -> bool:
     low, high, bias = _bounds(synapses)
     weight = max(float(np.max(np.abs(s.weight))) for s in synapses.values())
     total = timesteps * (max(-low, high) + bias)

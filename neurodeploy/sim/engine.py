@@ -32,15 +32,22 @@ from neurodeploy.ir.nodes import (
     NEURONS,
     SYNAPSES,
     AvgPool2d,
+    Conv1d,
     Conv2d,
+    CubaLIF,
+    Delay,
     Flatten,
     Input,
     Integrator,
     Linear,
+    MaxPool2d,
     Node,
     Norm,
     Output,
+    ReLU,
+    Scale,
     SumPool2d,
+    Threshold,
 )
 from neurodeploy.sim import kernels
 from neurodeploy.sim.counts import Counter, fan_out, packed_columns, taps, touched
@@ -88,6 +95,15 @@ class Engine:
         if unfolded:
             raise UnsupportedError(
                 "ND220", "the engine runs no norms", where=", ".join(unfolded), fix="fold them: export the model first"
+            )
+        unknown = [
+            name
+            for name, node in graph.nodes.items()
+            if isinstance(node, (Conv1d, CubaLIF, Delay, MaxPool2d, ReLU, Scale, Threshold))
+        ]
+        if unknown or graph.recurrent:
+            raise UnsupportedError(
+                "ND220", "the engine does not run these nodes", where=", ".join(unknown), fix="use the interpreter"
             )
         self.graph = graph
         self.arithmetic = arithmetic
@@ -228,7 +244,7 @@ Step = Callable[[_Tile, np.ndarray], np.ndarray]
 
 def _prepare(engine: Engine, name: str, node: Node) -> Step:
     """What to do with the incoming values of a node; everything that does not depend on data is computed here."""
-    if isinstance(node, SYNAPSES):
+    if isinstance(node, (Conv2d, Linear)):
         return _prepare_synapse(engine, name, node)
     if isinstance(node, (LIF, Integrator)):
         return _prepare_neuron(engine, name, node)
@@ -372,7 +388,7 @@ def _prepare_neuron(engine: Engine, name: str, node: LIF | Integrator) -> Step:
 def _reaching(graph: Graph, synapse: str) -> np.ndarray:
     """1 for every source neuron with at least one connection, in the neurons' order (channels last), int64."""
     node, before = graph.nodes[synapse], graph.input_shape(synapse)
-    assert isinstance(node, SYNAPSES)
+    assert isinstance(node, (Conv2d, Linear))
     # Linear reaches all its outputs from everywhere, so the order behind a Flatten does not matter.
     return (fan_out(node, before, graph.shapes[synapse])[0] > 0).reshape(-1).astype(np.int64)
 

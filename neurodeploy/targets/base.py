@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neurodeploy.config.target import TargetSpec, parse_target, validate_target
+from neurodeploy.config.target import EMITTERS, TargetSpec, parse_target, validate_target
 from neurodeploy.diagnostics import UsageError, nearest
 from neurodeploy.ir.graph import Graph
 
@@ -55,7 +56,7 @@ def load_target(name: str) -> Target:
     if name in shipped:
         folder = shipped[name]
         spec = parse_target((folder / "target.toml").read_text(encoding="utf-8"), where=f"export/{name}/target.toml")
-        return Target(name, spec, lambda graph, out: _copy_kit(folder, spec, out))
+        return Target(name, spec, lambda graph, out: _write_kit(folder, spec, graph, out))
     if name in plugins:
         return _from_plugin(name, plugins[name])
     if name in UNBUILT:
@@ -90,6 +91,9 @@ def _from_plugin(name: str, point: metadata.EntryPoint) -> Target:
     return Target(name, spec, emit)
 
 
-def _copy_kit(folder: Traversable, spec: TargetSpec, out: Path) -> None:
+def _write_kit(folder: Traversable, spec: TargetSpec, graph: Graph, out: Path) -> None:
     for file in spec.files:
         (out / file).write_bytes((folder / file).read_bytes())
+    for name in spec.emitters:
+        module, function = EMITTERS[name].split(":")
+        getattr(importlib.import_module(module), function)(graph, out)
