@@ -1,5 +1,7 @@
 """The graph: shapes, order, and what it refuses."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from graphs import paper_chain, random_graph, skip_chain
@@ -7,7 +9,20 @@ from graphs import paper_chain, random_graph, skip_chain
 from neurodeploy.diagnostics import UnsupportedError, UsageError
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.kinds import value_kinds
-from neurodeploy.ir.nodes import LIF, Conv2d, Flatten, Input, Linear, Output, SumPool2d
+from neurodeploy.ir.nodes import (
+    LIF,
+    Conv2d,
+    Delay,
+    Flatten,
+    Input,
+    Linear,
+    MaxPool2d,
+    Output,
+    Scale,
+    ShapeError,
+    SumPool2d,
+    Threshold,
+)
 
 
 def test_shapes_of_a_chain_and_of_non_square_grouped_kernels():
@@ -89,3 +104,74 @@ def test_two_spike_edges_that_meet_are_an_integer():
     nodes = {"input": Input((2,), "binary"), "a": lif, "b": lif, "output": Output()}
     edges = (("input", "a"), ("input", "b"), ("a", "output"), ("b", "output"))
     assert str(value_kinds(Graph(nodes, edges))["output"]) == "integer(2)"
+
+
+def recurrent_pair():
+    """input → a ⇄ b, b → output: the neurons' shape is known before any order is."""
+    nodes = {"input": Input((2,)), "a": LIF((2,), 0.5, 1.0), "b": LIF((2,), 0.5, 1.0), "output": Output()}
+    edges = (("input", "a"), ("a", "b"), ("b", "a"), ("b", "output"))
+    return nodes, edges
+
+
+def test_a_cycle_needs_a_recurrent_edge():
+    nodes, edges = recurrent_pair()
+    with pytest.raises(UnsupportedError) as refusal:
+        Graph(nodes, edges)
+    assert refusal.value.code == "ND211"
+    graph = Graph(nodes, edges, recurrent=frozenset({("b", "a")}))
+    assert list(graph.nodes) == ["input", "a", "b", "output"]
+    assert graph.cycles == (frozenset({"a", "b"}),)
+
+
+def test_a_late_edge_without_a_cycle_is_no_cycle():
+    nodes = {"input": Input((2,)), "a": LIF((2,), 0.5, 1.0), "output": Output()}
+    graph = Graph(nodes, (("input", "a"), ("a", "output")), recurrent=frozenset({("a", "output")}))
+    assert graph.cycles == ()
+
+
+def test_taking_a_node_out_keeps_the_delay():
+    nodes, edges = recurrent_pair()
+    nodes["one"] = Scale((2,), np.asarray(1.0))
+    edges = (*(e for e in edges if e != ("b", "a")), ("b", "one"), ("one", "a"))
+    graph = Graph(nodes, edges, recurrent=frozenset({("b", "one")}))
+    assert graph.without("one").recurrent == {("b", "a")}
+    late_twice = Graph(nodes, edges, recurrent=frozenset({("b", "one"), ("one", "a")}))
+    with pytest.raises(UnsupportedError, match="two delays"):
+        late_twice.without("one")
+
+
+def test_a_recurrent_layer_must_fit_its_neurons():
+    nodes, edges = recurrent_pair()
+    nodes["back"] = Linear(np.ones((3, 2)), np.zeros(3))
+    edges = (*(e for e in edges if e != ("b", "a")), ("b", "back"), ("back", "a"))
+    with pytest.raises(UsageError) as refusal:
+        Graph(nodes, edges, recurrent=frozenset({("b", "back")}))
+    assert refusal.value.code == "ND105"
+    assert refusal.value.where == "a"
+
+
+@pytest.mark.parametrize("steps", [0.5, -1])
+def test_delays_are_whole_steps(steps):
+    with pytest.raises(ShapeError, match="whole steps"):
+        Delay((2,), np.asarray(steps))
+
+
+def test_several_spikes_at_once_need_a_reset_that_subtracts():
+    with pytest.raises(ShapeError, match="subtracts"):
+        LIF((2,), 0.5, 1.0, spikes="multi")
+
+
+def test_kinds_of_spikes_on_their_way():
+    nodes = {
+        "input": Input((1, 4, 4), "binary"),
+        "max": MaxPool2d((2, 2), (2, 2)),
+        "late": Delay((1, 2, 2), np.asarray(1)),
+        "scale": Scale((1, 2, 2), np.asarray(0.5)),
+        "threshold": Threshold((1, 2, 2), np.asarray(0.1)),
+        "many": LIF((1, 2, 2), 0.5, 1.0, reset="subtract", spikes="multi"),
+        "output": Output(),
+    }
+    names = list(nodes)
+    kinds = value_kinds(Graph(nodes, tuple(pairwise(names))))
+    said = [str(kinds[name]) for name in names]
+    assert said == ["binary", "binary", "binary", "graded", "binary", "integer", "integer"]

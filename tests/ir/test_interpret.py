@@ -13,13 +13,20 @@ from neurodeploy.ir.machine import accumulator_bounds
 from neurodeploy.ir.nodes import (
     LIF,
     AvgPool2d,
+    Conv1d,
     Conv2d,
+    CubaLIF,
+    Delay,
     Flatten,
     Input,
     Integrator,
     Linear,
+    MaxPool2d,
     Output,
+    ReLU,
+    Scale,
     SumPool2d,
+    Threshold,
 )
 
 
@@ -101,6 +108,87 @@ def test_pooling_is_torchs(kind):
     np.testing.assert_allclose(found.reshape(expected.shape), expected * scale, rtol=1e-15)  # one division
 
 
+def test_max_pooling_is_torchs_and_padding_is_never_the_largest():
+    x = -1.0 - np.random.default_rng(2).random((2, 3, 2, 7, 5))  # all below the zeros of a padded border
+    found = interpret(chain(MaxPool2d((2, 3), (2, 1), (1, 1)), shape=(2, 7, 5)), x).output
+    expected = torch.nn.functional.max_pool2d(torch.tensor(x).flatten(0, 1), (2, 3), (2, 1), (1, 1)).numpy()
+    np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize("geometry", [{}, {"padding": 2, "stride": 3}, {"dilation": 2, "groups": 2}])
+def test_convolution_in_one_dimension_is_torchs(geometry):
+    rng = np.random.default_rng(3)
+    node = Conv1d(dyadic(rng, (6, 4 // geometry.get("groups", 1), 3)), dyadic(rng, (6,)), **geometry)
+    x = dyadic(rng, (2, 3, 4, 11))
+    found = interpret(chain(node, shape=(4, 11)), x).output
+    expected = torch.nn.functional.conv1d(
+        torch.tensor(x).flatten(0, 1), torch.tensor(node.weight), torch.tensor(node.bias), **geometry
+    )
+    np.testing.assert_array_equal(found.reshape(expected.shape), expected.numpy())
+
+
+def test_nodes_without_weights_by_hand():
+    x = np.array([[[-1.0, 2.0], [0.5, 1.0], [3.0, -4.0]]])
+    assert interpret(chain(Scale((2,), [2.0, -1.0]), shape=(2,)), x).output[0].tolist() == [[-2, -2], [1, -1], [6, 4]]
+    assert interpret(chain(ReLU(), shape=(2,)), x).output[0].tolist() == [[0, 2], [0.5, 1], [3, 0]]
+    above, at = Threshold((2,), np.asarray(1.0)), Threshold((2,), np.asarray(1.0), "ge")
+    assert interpret(chain(above, shape=(2,)), x).output[0].tolist() == [[0, 1], [0, 0], [1, 0]]
+    assert interpret(chain(at, shape=(2,)), x).output[0].tolist() == [[0, 1], [0, 1], [1, 0]]
+    assert interpret(chain(Delay((2,), [0, 2]), shape=(2,)), x).output[0].tolist() == [[-1, 0], [0.5, 0], [3, 2]]
+
+
+def test_cuba_lif_by_hand():
+    """The membrane sees the updated current, and a spike leaves the current alone."""
+    node = CubaLIF((1,), 0.5, 1.0, current_decay=np.asarray(0.5), current_gain=np.asarray(2.0))
+    found = interpret(chain(node), current([0.25, 0.25, 0.25, 0.0]))
+    assert found.current["n0"][0, :, 0].tolist() == [0.5, 0.75, 0.875, 0.4375]
+    assert found.potential["n0"][0, :, 0].tolist() == [0.5, 1.0, 0.875, 0.875]
+    assert found.spikes["n0"][0, :, 0].tolist() == [0, 1, 0, 0]
+
+
+def test_several_spikes_at_once():
+    node = LIF((1,), 0.5, 1.0, reset="subtract", spikes="multi")
+    found = interpret(chain(node), current([3.25, 1.0, -5.0, 0.0]))
+    assert found.spikes["n0"][0, :, 0].tolist() == [3, 1, 0, 0]
+    assert found.membrane["n0"][0, :, 0].tolist() == [0.25, 0.125, -4.9375, -2.46875]
+
+
+def test_leaky_integrator_by_hand():
+    node = Integrator((1,), np.asarray(0.5), np.asarray(2.0), np.asarray(1.0))
+    assert interpret(chain(node), current([1.0, 0.0, 2.0])).output[0, :, 0].tolist() == [3.0, 2.5, 6.25]
+
+
+def test_a_recurrent_edge_delivers_one_step_late_and_a_bias_on_it_counts_from_the_first():
+    """u_pre = x + (−2·o[t−1] + 0.25): 1.25 fires; 1 − 2 + 0.25 = −0.75; 1.25 fires again."""
+    nodes = {
+        "input": Input((1,)),
+        "lif": LIF((1,), 0.0, 1.0),
+        "back": Linear(np.array([[-2.0]]), np.array([0.25])),
+        "output": Output(),
+    }
+    edges = (("input", "lif"), ("lif", "back"), ("back", "lif"), ("lif", "output"))
+    graph = Graph(nodes, edges, recurrent=frozenset({("lif", "back")}))
+    found = interpret(graph, current([1.0, 1.0, 1.0]))
+    assert found.potential["lif"][0, :, 0].tolist() == [1.25, -0.75, 1.25]
+    assert found.spikes["lif"][0, :, 0].tolist() == [1, 0, 1]
+    assert graph.cycles == (frozenset({"lif", "back"}),)
+
+
+def test_an_unrolled_recurrence_is_the_recurrent_graph():
+    """The same weights in a stack of feed-forward copies, one per step, give the same spikes."""
+    rng = np.random.default_rng(4)
+    inner, outer = dyadic(rng, (5, 5)), dyadic(rng, (5, 3))
+    nodes = {"input": Input((3,)), "fc": Linear(outer, np.zeros(5)), "lif": LIF((5,), 0.0, 0.5)}
+    nodes |= {"back": Linear(inner, dyadic(rng, (5,))), "output": Output()}
+    edges = (("input", "fc"), ("fc", "lif"), ("lif", "back"), ("back", "lif"), ("lif", "output"))
+    x = dyadic(rng, (6, 4, 3))
+    found = interpret(Graph(nodes, edges, recurrent=frozenset({("lif", "back")})), x).spikes["lif"]
+    last = np.zeros((6, 5))
+    for t in range(4):
+        last = (x[:, t] @ outer.T + last @ inner.T + nodes["back"].bias >= 0.5).astype(float)
+        np.testing.assert_array_equal(found[:, t], last)
+
+
 def test_flatten_is_c_h_w():
     x = np.arange(8.0).reshape(1, 1, 2, 2, 2)
     assert interpret(chain(Flatten(), shape=(2, 2, 2)), x).output[0, 0].tolist() == list(range(8))
@@ -146,6 +234,18 @@ class TestIntegerMachine:
         found = interpret(graph, np.ones((1, 1, 1, 1, 1), np.uint8), "loihi")
         a = -(2**23) + 2
         assert found.potential["n1"].item() == max(a * 64 + 2**24, -(2**23 - 1))
+
+    def test_a_current_that_decays(self):
+        """iDecay 2048: u = 64·4 = 256, then 128 + 256; v = u + v/4, truncated."""
+        graph = chain(
+            Linear(np.array([[4.0]]), np.zeros(1)),
+            CubaLIF((1,), 0.25, 100.0, compare="gt", current_decay=np.asarray(0.5)),
+            values="binary",
+            arithmetic="loihi",
+        )
+        found = interpret(graph, np.array([[[1], [1], [0], [0]]], np.uint8), "loihi")
+        assert found.current["n1"][0, :, 0].tolist() == [256, 384, 192, 96]
+        assert found.potential["n1"][0, :, 0].tolist() == [256, 448, 304, 172]
 
     def test_exact_for_four_steps_at_a_quarter(self):
         """The integer membrane equals the float one for T ≤ 4, and truncation shows at T = 5."""
