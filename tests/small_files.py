@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,12 @@ def foreign_network(**lif: Any) -> nir.NIRGraph:
 
 
 def write_models_and_inputs(folder: Path) -> None:
-    """``chain.nir`` (real input), ``spiking.nir``, ``skip.nir``, ``foreign.nir``, and inputs that fit them."""
+    """``chain.nir`` (real input), ``spiking``, ``skip``, ``sew``, ``foreign.nir``, and inputs that fit them."""
     write_nir(paper_chain(), folder / "chain.nir")
     write_nir(paper_chain(real=False), folder / "spiking.nir")
     write_nir(skip_chain(), folder / "skip.nir")
+    skip = skip_chain()  # and with spikes added in front of a synapse, as SEW blocks do: no chip takes that
+    write_nir(replace(skip, edges=(*skip.edges, ("lif1", "conv3"))), folder / "sew.nir")
     nir.write(folder / "foreign.nir", foreign_network())
     rng = np.random.default_rng(1)
     x = rng.normal(size=(SAMPLES, 1, 8, 8)).astype(np.float32)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from neurodeploy.cli.options import foreign_options
 from neurodeploy.cli.output import emit, output_options
+
+if TYPE_CHECKING:
+    from neurodeploy.ir.read_options import ReadOptions
 
 
 @click.command("check")
@@ -18,8 +23,7 @@ def command(
     model: str,
     target: str,
     profile: str | None,
-    input_kind: str | None,
-    dt: float | None,
+    options: ReadOptions,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -28,9 +32,8 @@ def command(
     Exit 3 if anything is an error.  Example: neurodeploy check digits/conv-rmp --target loihi2
     """
     from neurodeploy.cli.render import check_text
-    from neurodeploy.ir.nir_io import ReadOptions
     from neurodeploy.targets.check import check
 
-    result = check(model, target, profile=profile, options=ReadOptions(dt=dt, input_kind=input_kind))
+    result = check(model, target, profile=profile, options=options)
     emit("check", result, as_json, check_text)
     return 0 if result["fits"] else 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,42 @@ def file_option(*names: str, **settings: Any) -> Callable[[Callable[..., Any]], 
     return click.option(*names, type=click.Path(path_type=Path), **settings)
 
 
+#: Option of a foreign file -> the values it takes (None: a number), and its help.
+_FOREIGN: dict[str, tuple[tuple[str, ...] | None, str]] = {
+    "--input-kind": (
+        ("binary", "integer", "real"),
+        "What enters the first layer: spikes are counted as operations and need no encoder, real values as MACs.  "
+        "[default: as the file says; real]",
+    ),
+    "--dt": (None, "Seconds per step of a foreign file.  [default: 1e-4]"),
+    "--reset": (("zero", "subtract", "v_reset"), "Reset of a foreign file's neurons.  [default: v_reset]"),
+    "--compare": (("ge", "gt"), "Fire at (ge) or above (gt) the threshold.  [default: gt]"),
+    "--discretize": (
+        ("euler", "exp"),
+        "Decay of a step: 1 - dt/tau, or exp(-dt/tau), exact for an input held during the step.  [default: euler]",
+    ),
+    "--spikes": (
+        ("single", "multi"),
+        "Spikes per neuron and step; multi: floor(u/threshold), each subtracting the threshold.  [default: single]",
+    ),
+}
+
+
 def foreign_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--input-kind`` and ``--dt``: what a foreign ``.nir`` file leaves open when it is compiled."""
-    function = click.option("--dt", type=float, help="Seconds per step of a foreign file.  [default: 1e-4]")(function)
-    return click.option(
-        "--input-kind",
-        type=click.Choice(["binary", "integer", "real"]),
-        help="What enters a foreign file's first layer: spikes need no encoder.  [default: as the file says; real]",
-    )(function)
+    """What a foreign ``.nir`` file leaves open, as one argument ``options``, a
+    :class:`~neurodeploy.ir.read_options.ReadOptions`."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **given: Any) -> Any:
+        from neurodeploy.ir.read_options import ReadOptions
+
+        keys = [flag[2:].replace("-", "_") for flag in _FOREIGN]
+        return function(*args, options=ReadOptions(**{key: given.pop(key) for key in keys}), **given)
+
+    for flag, (values, text) in reversed(_FOREIGN.items()):
+        kind = float if values is None else click.Choice(values)
+        command = click.option(flag, type=kind, help=text)(command)
+    return command
 
 
 def refuse_existing_folder(path: Path | None, option: str) -> None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from neurodeploy.cli.options import data_root_option, file_option, refuse_existing_folder
+from neurodeploy.cli.options import data_root_option, file_option, foreign_options, refuse_existing_folder
 from neurodeploy.cli.output import emit, notice, output_options
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from neurodeploy.ir.read_options import ReadOptions
     from neurodeploy.targets.artifact import Runnable
 
 
@@ -29,28 +30,7 @@ if TYPE_CHECKING:
     type=click.Choice(["float32", "float64", "loihi"]),
     help="Number format of the run.  [default: as the file says]",
 )
-@click.option(
-    "--input-kind",
-    type=click.Choice(["binary", "integer", "real"]),
-    help="What the input is: spikes are counted as operations, real values as MACs.  [default: as the file says; real]",
-)
-@click.option("--dt", type=float, help="Seconds per step of a foreign file.  [default: 1e-4]")
-@click.option("--reset", type=click.Choice(["zero", "subtract", "v_reset"]), help="Reset of a foreign file's neurons.")
-@click.option("--compare", type=click.Choice(["ge", "gt"]), help="Fire at (ge) or above (gt) the threshold.")
-@click.option(
-    "--discretize",
-    type=click.Choice(["euler", "exp"]),
-    default="euler",
-    show_default=True,
-    help="Rule from tau to the decay of a step; `exp` is not built yet.",
-)
-@click.option(
-    "--spikes",
-    type=click.Choice(["single", "multi"]),
-    default="single",
-    show_default=True,
-    help="Spikes per neuron and step; `multi` is not built yet.",
-)
+@foreign_options
 @file_option("--trace", help="Write spikes, output and counts to this .npz.")
 @click.option("--trace-membrane", is_flag=True, help="Also keep membranes after reset in the trace.")
 @click.option("--batch", type=int, default=32, show_default=True, help="Samples in flight per thread.")
@@ -65,12 +45,7 @@ def command(
     data_root: Path | None,
     timesteps: int | None,
     arithmetic: str | None,
-    input_kind: str | None,
-    dt: float | None,
-    reset: str | None,
-    compare: str | None,
-    discretize: str,
-    spikes: str,
+    options: ReadOptions,
     trace: Path | None,
     trace_membrane: bool,
     batch: int,
@@ -78,32 +53,26 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run MODEL (an artifact or a .nir file) event by event, with exact counts.
+    """Run MODEL (an artifact, a .nir or a lava-dl .net file) event by event, with exact counts.
 
     Example: neurodeploy simulate runs/digits-conv-rmp/export-loihi2 --data digits
     """
     from neurodeploy.cli.progress import sample_progress
     from neurodeploy.cli.render import simulate_text
-    from neurodeploy.diagnostics import UsageError, not_built
+    from neurodeploy.diagnostics import UsageError
     from neurodeploy.files import write_npz
-    from neurodeploy.ir.nir_io import ReadOptions
     from neurodeploy.sim.inputs import load_inputs
     from neurodeploy.sim.run import simulate
     from neurodeploy.targets.artifact import load_runnable, overruled
 
-    if discretize != "euler":
-        raise not_built(f"--discretize {discretize}", where="--discretize", fix="--discretize euler")
-    if spikes != "single":
-        raise not_built(f"--spikes {spikes}", where="--spikes", fix="--spikes single")
     if (inputs is None) == (data is None):
         raise UsageError("ND100", "give either --input or --data", where="simulate", fix="--data digits, for example")
     if trace_membrane and trace is None:
         raise UsageError("ND100", "--trace-membrane needs --trace", where="--trace-membrane", fix="--trace out.npz")
     refuse_existing_folder(trace, "--trace")
-    if dt is not None and not 0 < dt < float("inf"):
-        raise UsageError("ND100", f"--dt is {dt:g}", where="--dt", fix="a positive number of seconds")
-    options = ReadOptions(dt=dt, reset=reset, compare=compare, input_kind=input_kind)
     runnable = load_runnable(model, options)
+    for finding in runnable.findings:
+        notice(f"{finding.node}: {finding.rule} ({finding.measured}); {finding.fix} [{finding.code}]", quiet)
     for line in overruled(runnable, options, timesteps=timesteps, arithmetic=arithmetic):
         notice(line, quiet)
     if inputs is not None:

@@ -344,8 +344,10 @@ def test_foreign_files_get_no_notices(files: Path, capsys) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "error", "says"),
     [
-        (["--discretize", "exp"], 3, "ND501", "--discretize exp"),
-        (["--spikes", "multi"], 3, "ND501", "--spikes multi"),
+        (["--spikes", "multi", "--compare", "gt"], 2, "ND100", "--compare gt"),
+        (["--spikes", "multi", "--reset", "zero"], 2, "ND100", "--reset zero"),
+        (["--dt", "0"], 2, "ND100", "--dt"),
+        (["--dt", "nan"], 2, "ND100", "--dt"),
         (["--arithmetic", "loihi"], 3, "ND213", "must be integers"),
         (["--arithmetic", "int8"], 2, "ND100", "float32"),
         (["--batch", "0"], 2, "ND100", "--batch"),
@@ -409,3 +411,58 @@ def test_a_missing_encoder_is_said(files: Path, call, tmp_path: Path) -> None:
     (copy / "encoder.nir").unlink()
     error = call(2, "simulate", copy, "--input", files / "static.npz")
     assert (error["code"], "encoder.nir" in error["message"]) == ("ND103", True)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# how a foreign file's time constants become steps
+
+
+def one_leaky_neuron(folder: Path, tau: float, threshold: float) -> tuple[Path, Path]:
+    """A file with one LIF as Sinabs writes it, and an input of 3 for 20 steps."""
+    numbers = {"tau": tau, "r": 1.0, "v_leak": 0.0, "v_threshold": threshold, "v_reset": 0.0}
+    nodes = {
+        "in": nir.Input({"input": np.array([1])}),
+        "lif": nir.LIF(**{key: np.full(1, value) for key, value in numbers.items()}),
+        "out": nir.Output({"output": np.array([1])}),
+    }
+    nir.write(folder / "one.nir", nir.NIRGraph(nodes, [("in", "lif"), ("lif", "out")]))
+    np.savez(folder / "three.npz", x=np.full((1, 20, 1), 3.0, np.float32))
+    return folder / "one.nir", folder / "three.npz"
+
+
+def test_multi_spikes_and_exact_decay_from_the_command_line(tmp_path: Path, call) -> None:
+    """v = a·v + (1 − a)·3 with a = exp(−1/5), ⌊v/0.25⌋ spikes a step, each takes 0.25: counted by hand below."""
+    model, inputs = one_leaky_neuron(tmp_path, tau=5.0, threshold=0.25)
+    options = ["--dt", "1", "--discretize", "exp", "--spikes", "multi", "--trace", tmp_path / "t.npz"]
+    call(0, "simulate", model, "--input", inputs, "--arithmetic", "float64", *options)
+    a, v, expected = np.exp(-0.2), 0.0, []
+    for _ in range(20):
+        v = a * v + (1 - a) * 3
+        expected.append(np.floor(v / 0.25))
+        v -= expected[-1] * 0.25
+    assert max(expected) > 1
+    with np.load(tmp_path / "t.npz") as trace:
+        np.testing.assert_array_equal(trace["spikes/lif"].reshape(-1), expected)
+
+
+def test_a_file_in_other_units_is_doubted_on_stderr(tmp_path: Path, capsys) -> None:
+    model, inputs = one_leaky_neuron(tmp_path, tau=5.0, threshold=0.25)
+    assert run(["simulate", str(model), "--input", str(inputs)]) == 0
+    assert "counts time in steps (Sinabs) pass --dt 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--discretize", "exp"], ["--spikes", "multi"]])
+def test_new_options_on_a_file_of_ours_win_with_a_notice(options, files: Path, capsys) -> None:
+    words = ["simulate", str(files / "chain.nir"), "--input", str(files / "static.npz"), *options]
+    assert run(words) == 0
+    assert f"{' '.join(options)} overrules the file, which says" in capsys.readouterr().err
+
+
+def test_check_says_how_a_file_was_read(tmp_path: Path, files: Path, call) -> None:
+    """The same notices as findings (ND126), from the command that compiles."""
+    model, _ = one_leaky_neuron(tmp_path, tau=5.0, threshold=0.25)
+    for file, options, says in ((model, [], "--dt 1"), (files / "chain.nir", ["--compare", "gt"], "--compare gt")):
+        findings = call(0, "check", file, "--target", "nir", *options)["findings"]
+        assert [f["rule"] for f in findings if f["code"] == "ND126" and says in f["rule"]]
+    again = call(0, "check", model, "--target", "nir", "--dt", "1e-4")["findings"]
+    assert "ND126" not in [f["code"] for f in again]
