@@ -36,7 +36,7 @@ lint: .venv/.dev
 	$(PIP) -e '.[dev,peers]'
 	touch $@
 
-# Lava's own environment, without torch. Where no Python 3.10 is found, its tests are skipped and say so.
+# Lava's own environment, without torch: lava-dl only for netx, which needs none. Where no Python 3.10 is found, its tests are skipped and say so.
 lava:
 ifeq ($(strip $(PYTHON310)),)
 	@echo "no Python 3.10 found: everything that needs Lava is SKIPPED (set PYTHON310=/path/to/python3.10)"
@@ -48,7 +48,7 @@ endif
 	$(PYTHON310) -m venv .venv-lava
 	.venv-lava/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
 		lava-nc==0.10.0 h5py 'nir>=1.0.8,<2' numba click rich pydantic tomli Jinja2
-	.venv-lava/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	.venv-lava/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps lava-dl==0.6.0 -e .
 	touch $@
 
 # Ratios against other simulators on one artifact; `make demo` leaves the default one.
