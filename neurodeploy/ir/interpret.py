@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.diagnostics import UnsupportedError
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.machine import (
     DECAY_UNITY,
@@ -48,6 +49,8 @@ from neurodeploy.ir.nodes import (
     as_conv2d,
 )
 
+#: Traces and golden vectors keep spikes as bytes.
+MOST_SPIKES = 255
 ARITHMETICS = ("float32", "float64", "loihi")
 
 
@@ -122,12 +125,27 @@ def interpret(graph: Graph, x: np.ndarray, arithmetic: str = "float64") -> Inter
             if name in kept:
                 kept[name].append(values[name])
     return Interpretation(
-        spikes={name: np.stack(kept[name], axis=1).astype(np.uint8) for name in lifs},
+        spikes={name: spikes_as_bytes(name, np.stack(kept[name], axis=1)) for name in lifs},
         potential={name: np.stack(states[name].potential, axis=1) for name in lifs},
         membrane={name: np.stack(states[name].membrane, axis=1) for name in graph.names(NEURONS)},
         current={name: np.stack(states[name].current, axis=1) for name in graph.names(CubaLIF)},
         output=np.stack(kept[graph.output], axis=1),
     )
+
+
+def spikes_as_bytes(name: str, spikes: np.ndarray) -> np.ndarray:
+    """Spikes as uint8; more than 255 at once are refused (ND223)."""
+    if spikes.dtype == np.uint8:
+        return spikes
+    most = spikes.max(initial=0)
+    if not most <= MOST_SPIKES:
+        raise UnsupportedError(
+            "ND223",
+            f"a neuron fired {most:g} spikes in one timestep; a trace keeps at most {MOST_SPIKES}",
+            where=name,
+            fix="run without --trace: counts and output are right; or scale the weights into it down",
+        )
+    return spikes.astype(np.uint8)
 
 
 class _State:

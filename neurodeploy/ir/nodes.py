@@ -184,6 +184,11 @@ class AvgPool2d(SumPool2d):
 class MaxPool2d(SumPool2d):
     """``y[c, oy, ox] = max over the window of x``; padding is never the largest, incomplete windows dropped."""
 
+    def output_shape(self, shape: Shape) -> Shape:
+        if any(2 * self.padding[a] > self.kernel[a] for a in (0, 1)):
+            raise ShapeError(f"pads {self.padding}, more than half its window {self.kernel}: some windows hold nothing")
+        return super().output_shape(shape)
+
 
 @dataclass(frozen=True, eq=False)
 class Flatten(Node):

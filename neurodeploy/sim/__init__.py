@@ -1,7 +1,9 @@
 """The event-driven simulator: exact against the interpreter, counts included.
 
-``engine.py`` runs a graph, ``kernels.py`` holds its compiled inner loops, ``counts.py`` the exact fan-out arithmetic,
-``run.py`` the whole call from an emitted file to a :class:`~neurodeploy.sim.trace.Trace`.
+``engine.py`` runs a graph as ``plan.py`` orders it, a ``tile.py`` of samples at a time. ``synapses.py``,
+``neurons.py`` and ``passing.py`` hold the node kinds, ``kernels.py`` and ``neuron_kernels.py`` their compiled inner
+loops, ``counts.py`` the exact fan-out arithmetic, ``arrivals.py`` and ``messages.py`` the counts of neurons.
+``run.py`` is the whole call from an emitted file to a :class:`~neurodeploy.sim.trace.Trace`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from neurodeploy.ir.nodes import Conv2d, Linear, Shape
+from neurodeploy.ir.nodes import Conv1d, Conv2d, Linear, Shape, Synapse, as_conv2d
 
 
 def taps(node: Conv2d, before: Shape, after: Shape, axis: int) -> np.ndarray:
@@ -55,11 +55,13 @@ def packed_columns(node: Conv2d, before: Shape, after: Shape) -> tuple[np.ndarra
     return order, runs
 
 
-def fan_out(node: Conv2d | Linear, before: Shape, after: Shape) -> tuple[np.ndarray, np.ndarray]:
+def fan_out(node: Synapse, before: Shape, after: Shape) -> tuple[np.ndarray, np.ndarray]:
     """Accumulates that one event at each input position triggers: all, and those with a nonzero weight.
 
-    int64, channels last for convolutions: ``(H, W, C)``; ``(I,)`` for Linear.
+    int64, channels last for convolutions: ``(H, W, C)``, ``(1, L, C)``; ``(I,)`` for Linear.
     """
+    if isinstance(node, Conv1d):
+        return fan_out(as_conv2d(node), (before[0], 1, before[1]), (after[0], 1, after[1]))
     if isinstance(node, Linear):
         size, outputs = node.weight.shape[1], node.weight.shape[0]
         return np.full(size, outputs, np.int64), np.count_nonzero(node.weight, axis=0).astype(np.int64)
@@ -114,11 +116,11 @@ class Counter:
         for key in unknown:
             self.steps[key] = None
 
-    def add(self, key: str, per_step: np.ndarray) -> None:
-        """Add ``(T,)`` (or one number for every step)."""
+    def add(self, key: str, per_step: np.ndarray | np.integer, at: slice = slice(None)) -> None:
+        """Add one number a step (or one for all) to the steps ``at``."""
         steps = self.steps[key]
         if steps is not None:
-            steps += per_step
+            steps[at] += per_step
 
     def merge(self, other: Mapping[str, np.ndarray | None]) -> None:
         """Add another counter's steps."""

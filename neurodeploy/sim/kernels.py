@@ -1,4 +1,4 @@
-"""The compiled inner loops (Numba). Channels last: ``s`` is ``(N, H, W, C)`` uint8, N = timesteps x samples.
+"""The compiled inner loops of synapses (Numba). ``s`` is ``(N, H, W, C)`` uint8, N = timesteps x samples.
 
 A spike adds one contiguous row of weights per tap, so cost grows with spikes, not with connections. Rows are visited in
 the order y, x, channel, which gives every output its taps in the order kernel row, kernel column, input channel: the
@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import njit
 
-_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "boundscheck": False}
+OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "boundscheck": False}
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def conv_spikes(s, weight, rows, cols, group_in, out):  # type: ignore[no-untyped-def]
     """``out[n, oy, ox, g·O/g:] += weight[c, ky, kx]`` for every spike.
 
@@ -45,7 +44,7 @@ def conv_spikes(s, weight, rows, cols, group_in, out):  # type: ignore[no-untype
                                     total[o] += row[o]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def conv_values(v, weight, rows, cols, group_in, out):  # type: ignore[no-untyped-def]
     """:func:`conv_spikes` for graded or real values: every nonzero value times its weights."""
     width = weight.shape[3]
@@ -70,7 +69,7 @@ def conv_values(v, weight, rows, cols, group_in, out):  # type: ignore[no-untype
                                     total[o] += row[o] * value
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def conv_spikes_packed(s, weight, rows, runs, out):  # type: ignore[no-untyped-def]
     """:func:`conv_spikes` for one group and no dilation along x: all taps of a kernel row in one contiguous addition.
 
@@ -94,7 +93,7 @@ def conv_spikes_packed(s, weight, rows, runs, out):  # type: ignore[no-untyped-d
                                 total[i] += row[i]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def conv_values_packed(v, weight, rows, runs, out):  # type: ignore[no-untyped-def]
     """:func:`conv_spikes_packed` for graded or real values."""
     for n in range(v.shape[0]):
@@ -114,7 +113,7 @@ def conv_values_packed(v, weight, rows, runs, out):  # type: ignore[no-untyped-d
                                 total[i] += row[i] * value
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def linear_spikes(s, weight, out):  # type: ignore[no-untyped-def]
     """``out[n] += weight[i]`` for every spike; ``s`` ``(N, I)``, ``weight`` ``(I, O)``, ``out`` ``(N, O)``."""
     for n in range(s.shape[0]):
@@ -127,7 +126,7 @@ def linear_spikes(s, weight, out):  # type: ignore[no-untyped-def]
                     total[o] += row[o]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def linear_values(v, weight, out):  # type: ignore[no-untyped-def]
     """:func:`linear_spikes` for graded or real values."""
     for n in range(v.shape[0]):
@@ -139,67 +138,3 @@ def linear_values(v, weight, out):  # type: ignore[no-untyped-def]
                 row = weight[i]
                 for o in range(row.shape[0]):
                     total[o] += row[o] * value
-
-
-@njit(**_OPTIONS)
-def lif_float(x, decay, gain, offset, threshold, v_reset, at_threshold, subtract, spikes, membrane):  # type: ignore[no-untyped-def]
-    """LIF over time; ``x`` and ``spikes`` ``(T, B, N)``, parameters ``(N,)``; ``membrane`` the same shape or size 0."""
-    keep = membrane.size > 0
-    u = np.zeros(x.shape[2], x.dtype)
-    for b in range(x.shape[1]):
-        u[:] = 0
-        for t in range(x.shape[0]):
-            for n in range(x.shape[2]):
-                pre = (decay[n] * u[n] + gain[n] * x[t, b, n]) + offset[n]
-                fires = pre >= threshold[n] if at_threshold else pre > threshold[n]
-                spikes[t, b, n] = fires
-                if fires:
-                    u[n] = pre - threshold[n] if subtract else v_reset[n]
-                else:
-                    u[n] = pre
-            if keep:
-                membrane[t, b] = u
-
-
-@njit(**_OPTIONS)
-def integrate_float(x, decay, out):  # type: ignore[no-untyped-def]
-    """``out[t] = decay·out[t−1] + x[t]``; ``(T, B, N)``."""
-    for b in range(x.shape[1]):
-        for n in range(x.shape[2]):
-            u = x.dtype.type(0)
-            for t in range(x.shape[0]):
-                u = decay * u + x[t, b, n]
-                out[t, b, n] = u
-
-
-@njit(**_OPTIONS)
-def neuron_integer(a, bias, factor, threshold, spikes, membrane):  # type: ignore[no-untyped-def]
-    """The integer machine over time (:mod:`neurodeploy.ir.machine`).
-
-    ``a`` ``(T, B, N)`` int32, ``bias`` ``(N,)`` int64 in weight units, ``factor`` = 4096 − vDecay, ``threshold`` =
-    vThMant << 6; ``membrane`` ``(T, B, N)`` int32 or size 0.
-    """
-    keep = membrane.size > 0
-    v = np.zeros(a.shape[2], np.int64)
-    for b in range(a.shape[1]):
-        v[:] = 0
-        for t in range(a.shape[0]):
-            for n in range(a.shape[2]):
-                u = np.int64(a[t, b, n]) << 6
-                if u > 8388608:
-                    u -= 16777216
-                elif u <= -8388608:
-                    u += 16777216
-                old = v[n] * factor
-                leaked = old >> 12 if old >= 0 else -((-old) >> 12)
-                new = leaked + u + (bias[n] << 6)
-                if new > 8388607:
-                    new = 8388607
-                elif new < -8388607:
-                    new = -8388607
-                fires = new > threshold
-                spikes[t, b, n] = fires
-                v[n] = 0 if fires else new
-            if keep:
-                for n in range(a.shape[2]):
-                    membrane[t, b, n] = v[n]

@@ -1,4 +1,5 @@
-"""Axis orders: files and users have ``(B, T, C, H, W)``, the engine ``(T, B, H, W, C)``; vectors have no H, W."""
+"""Axis orders: files and users have ``(B, T, C, H, W)``, the engine ``(T, B, H, W, C)``; ``(C, L)`` likewise, ``(N,)``
+stays."""
 
 from __future__ import annotations
 
@@ -6,24 +7,23 @@ import numpy as np
 
 
 def last_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """``(C, H, W)`` as ``(H, W, C)``."""
-    return (*shape[1:], shape[0]) if len(shape) == 3 else shape
+    """``(C, H, W)`` as ``(H, W, C)``, ``(C, L)`` as ``(L, C)``."""
+    return (*shape[1:], shape[0])
 
 
 def last_array(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A neuron parameter, full size, channels last."""
-    full = np.broadcast_to(array, shape)
-    return np.ascontiguousarray(np.moveaxis(full, 0, -1) if len(shape) == 3 else full)
+    """A parameter that broadcasts to ``shape``, full size, channels last."""
+    return np.ascontiguousarray(np.moveaxis(np.broadcast_to(array, shape), 0, -1))
 
 
 def channels_last(x: np.ndarray) -> np.ndarray:
     """``(T, B, C, H, W)`` as ``(T, B, H, W, C)``."""
-    return np.ascontiguousarray(np.moveaxis(x, 2, -1) if x.ndim == 5 else x)
+    return np.ascontiguousarray(np.moveaxis(x, 2, -1))
 
 
 def to_first(x: np.ndarray) -> np.ndarray:
     """``(T, B, H, W, C)`` as ``(T, B, C, H, W)``."""
-    return np.moveaxis(x, -1, 2) if x.ndim == 5 else x
+    return np.moveaxis(x, -1, 2)
 
 
 def channels_first(x: np.ndarray) -> np.ndarray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,14 @@ from neurodeploy.ir.interpret import ARITHMETICS
 from neurodeploy.ir.nir_io import ReadOptions
 from neurodeploy.ir.nodes import Input, Integrator
 from neurodeploy.passes.purity import purity
-from neurodeploy.sim.engine import Engine
+from neurodeploy.passes.tail import as_tail_input
+from neurodeploy.sim.engine import Engine, Result
 from neurodeploy.sim.inputs import check_inputs
 from neurodeploy.sim.trace import LayerCounts, Trace
 from neurodeploy.targets.artifact import Runnable, load_runnable
+
+#: Samples in flight from the chip to the host's tail.
+SLAB = 256
 
 
 def simulate(
@@ -45,7 +51,7 @@ def simulate(
         arithmetic: ``float32``, ``float64``, ``loihi``; default: what the file says.
         options: What a foreign file leaves open.
         keep_spikes: Keep every spike in the trace.
-        keep_membrane: Keep every state after reset too.
+        keep_membrane: Keep every state after reset too, and the currents of neurons that have one.
         batch: Samples in flight per thread; bounds memory, changes nothing else.
         threads: Tiles in parallel; changes nothing else.
         progress: Called with the number of samples finished since the last call.
@@ -87,6 +93,49 @@ def simulate(
         )
         host_layers, x = host.layers, host.output.astype(np.uint8)
         encoded = x if keep_spikes else None
+    run = partial(
+        _run, engine, runnable.tail, steps, keep_spikes, keep_membrane, batch=batch, threads=threads, progress=progress
+    )
+    if runnable.tail is None or keep_spikes:
+        result, tail = run(x)
+    else:  # what leaves the chip is whole feature maps: in slabs, so that not all of them are in memory at once
+        slabs = [run(x[start : start + SLAB]) for start in range(0, x.shape[0], SLAB)]
+        result, tail = _joined([r for r, _ in slabs]), _joined([t for _, t in slabs if t is not None])
+        result = replace(result, output=result.output[:0])
+    graph = runnable.graph
+    violations = purity(graph)
+    return Trace(
+        spikes=result.spikes,
+        output=result.output,
+        predictions=predict(runnable.tail, tail.output) if runnable.tail and tail else predict(graph, result.output),
+        layers=result.layers,
+        host_layers=(*host_layers, *(_tail_layers(tail, host_layers) if tail else ())),
+        timesteps=steps,
+        arithmetic=arithmetic,
+        purity="impure" if violations else "pure",
+        violations=tuple(f"{f.node}: {f.rule}" for f in violations),
+        seconds=time.perf_counter() - started,
+        membrane=result.membrane,
+        current=result.current,
+        encoded=encoded,
+        host_output=tail.output if tail else None,
+        labels=inputs.y,
+    )
+
+
+def _run(
+    engine: Engine,
+    tail: Graph | None,
+    steps: int,
+    keep_spikes: bool,
+    keep_membrane: bool,
+    x: np.ndarray,
+    *,
+    batch: int,
+    threads: int,
+    progress: Callable[[int], None] | None,
+) -> tuple[Result, Result | None]:
+    """The chip's part and the host's tail behind it."""
     result = engine.run(
         x,
         steps,
@@ -96,22 +145,35 @@ def simulate(
         threads=threads,
         progress=progress,
     )
-    violations = purity(runnable.graph)
-    return Trace(
-        spikes=result.spikes,
-        output=result.output,
-        predictions=predict(runnable.graph, result.output),
-        layers=result.layers,
-        host_layers=host_layers,
-        timesteps=steps,
-        arithmetic=arithmetic,
-        purity="impure" if violations else "pure",
-        violations=tuple(f"{f.node}: {f.rule}" for f in violations),
-        seconds=time.perf_counter() - started,
-        membrane=result.membrane,
-        encoded=encoded,
-        labels=inputs.y,
+    if tail is None:
+        return result, None
+    entered = as_tail_input(tail, engine.graph, engine.arithmetic, result.output)
+    host = Engine(tail, "float64" if engine.arithmetic == "float64" else "float32")
+    return result, host.run(entered, steps, keep_spikes=False, tile=batch, threads=threads)
+
+
+def _tail_layers(tail: Result, encoder: tuple[LayerCounts, ...]) -> tuple[LayerCounts, ...]:
+    """The tail's counts; where the encoder encodes a static input once, the tail's ``mac_once`` is its ``mac``.
+
+    So the sum over the host's layers is what the host computes then: the tail runs at every step all the same.
+    """
+    if not any(layer.total("mac_once") for layer in encoder):
+        return tail.layers
+    return tuple(replace(row, per_step={**row.per_step, "mac_once": row.per_step["mac"]}) for row in tail.layers)
+
+
+def _joined(parts: list[Result]) -> Result:
+    """Results of consecutive samples as one; only outputs and counts were kept."""
+    layers = tuple(
+        replace(same[0], per_step={key: _added([one.per_step[key] for one in same]) for key in same[0].per_step})
+        for same in zip(*(part.layers for part in parts), strict=True)
     )
+    return replace(parts[0], output=np.concatenate([part.output for part in parts]), layers=layers)
+
+
+def _added(steps: list[np.ndarray | None]) -> np.ndarray | None:
+    known = [step for step in steps if step is not None]
+    return np.sum(known, axis=0) if len(known) == len(steps) else None
 
 
 def predict(graph: Graph, output: np.ndarray) -> np.ndarray:

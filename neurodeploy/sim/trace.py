@@ -15,10 +15,10 @@ COUNT_KEYS = (
     "sop_graded",  # accumulates triggered by graded or integer events
     "mac",  # multiply-accumulates of real-valued inputs, every timestep
     "mac_once",  # the same when a static input is encoded once
-    "neuron_updates_active",  # neuron-steps with at least one incoming event or a nonzero bias
+    "neuron_updates_active",  # neuron-steps with at least one incoming event or a nonzero bias, decaying or not
     "neuron_updates_idle",  # the other neuron-steps
-    "spikes_out",  # spikes sent
-    "messages",  # spikes x destination cores; unknown without a placement
+    "spikes_out",  # spikes sent, each of several that a neuron fires at once
+    "messages",  # spikes x destination cores, one message for several at once; unknown without a placement
     "hops",  # mesh hops of those messages; unknown without a placement
 )
 
@@ -61,13 +61,15 @@ class Trace:
     Attributes:
         spikes: Neuron node -> ``(B, T, *shape)`` uint8, in graph order; empty when only counts were asked for.
         output: ``(B, T, *shape)``: what reaches the Output at each step (an integrator's state after the step; raw
-            24-bit integers in loihi arithmetic).
+            24-bit integers in loihi arithmetic). No samples where a tail turned it into ``host_output`` and only counts
+            were asked for.
         predictions: ``(B,)`` int64: argmax of the last step for an integrator, of the sum over steps otherwise.
         layers: Counts per node, in graph order, of the graph that ran on the chip.
-        host_layers: Counts of the host's part (the encoder), apart.
+        host_layers: Counts of the host's part (the encoder, then the tail), apart.
         membrane: Neuron node -> ``(B, T, *shape)`` after reset, when asked for.
         current: The same for neurons with a current state.
         encoded: ``(B, T, *shape)`` what entered the chip when a host encoder ran, when spikes were kept.
+        host_output: ``(B, T, *shape)`` what the host's tail put out, where there is one: what predictions are made of.
         labels: ``(B,)`` or None.
         arithmetic: ``float32``, ``float64`` or ``loihi``.
         purity: ``pure`` when every chip synapse saw a binary edge, else ``impure``; ``violations`` names them.
@@ -87,6 +89,7 @@ class Trace:
     membrane: Mapping[str, np.ndarray] = field(default_factory=dict)
     current: Mapping[str, np.ndarray] = field(default_factory=dict)
     encoded: np.ndarray | None = None
+    host_output: np.ndarray | None = None
     labels: np.ndarray | None = None
 
     @property
@@ -123,6 +126,8 @@ class Trace:
         """The arrays of ``--trace``: ``spikes/<node>``, ``output``, ``counts/<node>/<key>``, and what else was kept."""
         arrays: dict[str, np.ndarray] = {f"spikes/{name}": array for name, array in self.spikes.items()}
         arrays["output"] = self.output
+        if self.host_output is not None:
+            arrays["host_output"] = self.host_output
         for layer in self.layers:
             for key, steps in layer.per_step.items():
                 if steps is not None:

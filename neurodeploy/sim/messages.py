@@ -1,0 +1,49 @@
+"""Messages of a placed network: every spike goes once to every core that holds a neuron layer behind it.
+
+A population that only relays spikes and the synapses of a skip count like any other. A Delay and a Flatten are on the
+way, not on a core. A neuron that fires several spikes at once sends one message that carries their number.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neurodeploy.ir.nodes import NEURONS, SYNAPSES, Delay, Flatten, Output
+from neurodeploy.sim.counts import fan_out
+
+if TYPE_CHECKING:
+    from neurodeploy.sim.plan import Plan
+
+
+def destinations(plan: Plan, name: str) -> list[tuple[str, int]] | None:
+    """``(synapse, cores behind it)`` for every synapse that reads ``name``; None without a placement."""
+    graph, cores = plan.graph, plan.cores
+    if not cores:
+        return None
+    found: list[tuple[str, int]] = []
+    waiting: list[tuple[str, ...]] = [(target,) for target in graph.targets(name)]
+    while waiting:
+        path = waiting.pop(0)
+        node = graph.nodes[path[-1]]
+        if isinstance(node, SYNAPSES):
+            behind = [n for n in graph.targets(path[-1]) if isinstance(graph.nodes[n], NEURONS)]
+            if not behind or any(n not in cores for n in behind):
+                return None
+            found.append((path[-1], sum(cores[n] for n in behind)))
+        elif isinstance(node, (Flatten, Delay)):
+            waiting.extend((*path, target) for target in graph.targets(path[-1]))
+        elif not isinstance(node, Output):
+            return None  # a pool on the way: nobody says which core does it
+        if len(set(path)) < len(path):
+            return None  # a spike that goes round and round in delays
+    return found
+
+
+def reaching(plan: Plan, synapse: str) -> np.ndarray:
+    """1 for every source neuron with at least one connection, in the neurons' order (channels last), int64."""
+    node, before = plan.graph.nodes[synapse], plan.graph.input_shape(synapse)
+    assert isinstance(node, SYNAPSES)
+    # Linear reaches all its outputs from everywhere, so the order behind a Flatten does not matter.
+    return (fan_out(node, before, plan.graph.shapes[synapse])[0] > 0).reshape(-1).astype(np.int64)

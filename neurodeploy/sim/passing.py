@@ -1,0 +1,122 @@
+"""Nodes without weights and without neurons: Flatten, pools, Scale, Delay, Threshold, ReLU, Output.
+
+Where events through such a node decide whether a neuron is idle, the node passes on where they are
+(:mod:`neurodeploy.sim.arrivals`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neurodeploy.ir.nodes import AvgPool2d, Delay, Flatten, MaxPool2d, Node, ReLU, Scale, SumPool2d, Threshold
+from neurodeploy.sim.arrivals import passed_on
+from neurodeploy.sim.layout import last_array, to_first
+from neurodeploy.sim.tile import Tile
+
+if TYPE_CHECKING:
+    from neurodeploy.sim.plan import Plan
+
+Step = Callable[[Tile, np.ndarray], np.ndarray]
+
+
+def prepare_passing(plan: Plan, name: str, node: Node) -> Step:
+    """What to do with what arrives at ``name``."""
+    run = _value(plan, name, node)
+    if name not in plan.watched:
+        return run
+    move = _events(plan, name, node)
+
+    def step(tile: Tile, x: np.ndarray) -> np.ndarray:
+        tile.put(tile.masks, name, move(tile, passed_on(plan, tile, name)))
+        return run(tile, x)
+
+    return step
+
+
+def _value(plan: Plan, name: str, node: Node) -> Step:
+    dtype = plan.dtype
+    if isinstance(node, SumPool2d):
+        return lambda tile, x: _pool(node, x, dtype)
+    if isinstance(node, Flatten):
+        return lambda tile, x: _flat(x)
+    if isinstance(node, Delay):
+        return _delay(name, "value", node)
+    if isinstance(node, ReLU):
+        return lambda tile, x: np.maximum(x.astype(dtype, copy=False), dtype(0))
+    if isinstance(node, Scale):
+        scale = last_array(node.scale, node.shape).astype(dtype)
+        return lambda tile, x: scale * x.astype(dtype, copy=False)
+    if isinstance(node, Threshold):
+        threshold, at_threshold = last_array(node.threshold, node.shape).astype(dtype), node.compare == "ge"
+
+        def fire(tile: Tile, x: np.ndarray) -> np.ndarray:
+            value = x.astype(dtype, copy=False)
+            return (value >= threshold if at_threshold else value > threshold).astype(np.uint8)
+
+        return fire
+    return lambda tile, x: x
+
+
+def _events(plan: Plan, name: str, node: Node) -> Step:
+    """Where the events that enter ``node`` leave it: bool to bool."""
+    if isinstance(node, SumPool2d):
+        window = MaxPool2d(node.kernel, node.stride, node.padding)
+        return lambda tile, mask: _pool(window, mask.astype(np.uint8), np.uint8) != 0
+    if isinstance(node, Flatten):
+        return lambda tile, mask: _flat(mask)
+    if isinstance(node, Delay):
+        return _delay(name, "events", node)
+    return lambda tile, mask: mask
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(to_first(x)).reshape(*x.shape[:2], -1)
+
+
+def _delay(name: str, key: str, node: Delay) -> Step:
+    """``out[t] = x[t − steps]`` per element, 0 before the first step."""
+    steps = last_array(node.steps, node.shape)
+    different = np.unique(steps)
+
+    def delay(tile: Tile, x: np.ndarray) -> np.ndarray:
+        if different[-1] == 0:
+            return x
+        longest = min(int(different[-1]), tile.timesteps)  # what is later than the last step never leaves
+        x = tile.every_step(x)
+        past = tile.memory(name, key, (longest, *x.shape[1:]), x.dtype)
+        known = np.concatenate([past, x])
+        out = np.zeros_like(x)
+        for back in different[different <= longest]:
+            np.copyto(out, known[longest - back : longest - back + len(x)], where=steps == back)
+        past[:] = known[len(x) :]
+        return out
+
+    return delay
+
+
+def _pool(node: SumPool2d, x: np.ndarray, dtype: Any) -> np.ndarray:
+    """Windows of ``(T, B, H, W, C)``, rows then columns: sum, mean (AvgPool2d) or largest (MaxPool2d)."""
+    (kh, kw), (sh, sw), (ph, pw) = node.kernel, node.stride, node.padding
+    around = ((0, 0), (0, 0), (ph, ph), (pw, pw), (0, 0))
+    oh, ow = (x.shape[2] + 2 * ph - kh) // sh + 1, (x.shape[3] + 2 * pw - kw) // sw + 1
+    windows = [
+        (..., slice(ky, ky + sh * (oh - 1) + 1, sh), slice(kx, kx + sw * (ow - 1) + 1, sw), slice(None))
+        for ky in range(kh)
+        for kx in range(kw)
+    ]
+    if isinstance(node, MaxPool2d):
+        # Spikes stay bytes: every window holds a pixel, and no pixel is below 0.
+        lowest = 0 if x.dtype == np.uint8 else -np.inf
+        x = np.pad(x, around, constant_values=lowest)
+        total = np.full((*x.shape[:2], oh, ow, x.shape[4]), lowest, x.dtype)
+        for window in windows:
+            np.maximum(total, x[window], out=total)
+        return total
+    x = np.pad(x, around)
+    total = np.zeros((*x.shape[:2], oh, ow, x.shape[4]), dtype)
+    for window in windows:
+        total += x[window]
+    return total / dtype(kh * kw) if isinstance(node, AvgPool2d) else total
