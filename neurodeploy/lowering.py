@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from neurodeploy.diagnostics import UnsupportedError, not_built
+from neurodeploy.diagnostics import UnsupportedError
 from neurodeploy.ir import nodes as ir
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.nn import layers
@@ -53,12 +53,10 @@ def lower_module(model: torch.nn.Module, shape: tuple[int, ...], timesteps: int,
         values: What a sample holds.
 
     Raises:
-        UnsupportedError: A module or operation without a counterpart in the graph (ND219), or with one that is not
-            built yet (ND501: a ReLU, a max pool); named.
+        UnsupportedError: A module or operation without a counterpart in the graph (ND219); named.
     """
     traced = _Tracer().trace(model)
     modules = dict(model.named_modules())
-    spiking = any(isinstance(module, LIF) for module in modules.values())
     nodes: dict[str, ir.Node] = {}
     edges: list[Edge] = []
     carries: dict[fx.Node, tuple[str, ...]] = {}  # a traced value is the sum of these nodes' outputs
@@ -88,8 +86,6 @@ def lower_module(model: torch.nn.Module, shape: tuple[int, ...], timesteps: int,
             # neurons start every forward from zero, so a shared LIF is two populations.
             again = f"_{calls[value.target]}" if calls[value.target] > 1 else ""
             name = str(value.target).replace(".", "_") + again
-            if isinstance(module, (layers.ReLU, layers.MaxPool2d)):
-                raise _without_node(module, name, spiking)
             carries[value] = add(name, _lowered(module, name, shapes[sources[0]]), sources)
         else:
             operation = getattr(value.target, "__name__", value.target)
@@ -106,25 +102,7 @@ class _Tracer(fx.Tracer):
     """Every module with a lowering is a leaf; containers are traced through."""
 
     def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
-        ours = (layers.Repeat, layers.ReLU, layers.MaxPool2d, *_LOWER)
-        return isinstance(m, ours) or super().is_leaf_module(m, module_qualified_name)
-
-
-def _without_node(module: torch.nn.Module, name: str, spiking: bool) -> UnsupportedError:
-    """ND501 for a layer of ours that no node of the graph stands for yet."""
-    if isinstance(module, layers.MaxPool2d):
-        return not_built(f"max pool `{name}` in the graph", where=name, fix='train with net.stem_pool = "avg"')
-    if spiking:
-        return not_built(
-            f"`{name}` is RepAct's ReLU: it needs a host tail (its ReLU and all behind it), which",
-            where=name,
-            fix="export a network that was trained without [repact]; evaluate this one with neurodeploy train",
-        )
-    return not_built(
-        f"`{name}` is the ReLU of an ANN: a graph without spikes",
-        where=name,
-        fix='export the spiking network instead: neuron.kind = "lif"',
-    )
+        return isinstance(m, (layers.Repeat, *_LOWER)) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _lowered(module: torch.nn.Module, name: str, shape: ir.Shape) -> ir.Node:
@@ -181,6 +159,8 @@ _LOWER: dict[type, Callable[[Any, ir.Shape], ir.Node]] = {
     layers.Linear: _linear,
     TdBatchNorm: _norm,
     layers.AvgPool2d: lambda m, shape: ir.AvgPool2d(_pair(m.kernel_size), _pair(m.stride), _pair(m.padding)),
+    layers.MaxPool2d: lambda m, shape: ir.MaxPool2d(_pair(m.kernel_size), _pair(m.stride), _pair(m.padding)),
+    layers.ReLU: lambda m, shape: ir.ReLU(),
     layers.Flatten: lambda m, shape: ir.Flatten(),
     LIF: lambda m, shape: ir.LIF(shape, np.asarray(m.tau), np.asarray(m.v_threshold)),
     Integrator: lambda m, shape: ir.Integrator(shape),

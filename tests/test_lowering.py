@@ -7,6 +7,7 @@ from small_nets import settled, small
 from torch import nn
 
 from neurodeploy.diagnostics import UnsupportedError
+from neurodeploy.ir import nodes as ir
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.interpret import interpret
 from neurodeploy.lowering import lower_module
@@ -66,6 +67,35 @@ def test_residual_blocks_and_shared_modules_mean_what_torch_computes():
     found = interpret(graph, np.repeat(x[:, None], 4, axis=1))
     assert 0 < np.mean([s.mean() for s in found.spikes.values()]) < 1
     np.testing.assert_allclose(found.output, expected, atol=1e-12)  # float64, another order of sums
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "tables", "rectified"),
+    [
+        ("resnet18", (3, 32, 32), {"net": {"stem_pool": "max"}}, []),
+        ("conv", (1, 8, 8), {"repact": True}, ["lif3"]),
+        ("vgg16", (3, 32, 32), {"repact": True}, ["lif13"]),
+        ("resnet20", (3, 16, 16), {"repact": True}, ["stage4_block2_lif2"]),
+        ("resnet19", (3, 8, 8), {"repact": True, "net": {"head": "fc256"}}, ["head_lif"]),
+    ],
+    ids=str,
+)
+def test_max_pools_and_repact_lower_to_nodes(name, shape, tables, rectified):
+    model = lowerable(name, shape, **tables)
+    graph = lower_module(model, shape, 4)
+    assert graph.names(ir.ReLU) == rectified
+    assert len(graph.names(ir.MaxPool2d)) == (0 if rectified else 1)
+    x = np.random.default_rng(0).normal(size=(2, 4, *shape))
+    with torch.no_grad():
+        expected = model(torch.from_numpy(x.swapaxes(0, 1).copy())).numpy().swapaxes(0, 1)
+    np.testing.assert_allclose(interpret(graph, x).output, expected, atol=1e-12)  # float64, another order of sums
+
+
+def test_an_ann_lowers_too():
+    """All its units are ReLUs: nothing that a chip runs, but a graph."""
+    model = small("conv", (1, 8, 8), timesteps=1, neuron={"kind": "relu"}, norm={"kind": "batchnorm"})
+    graph = lower_module(settled(model, torch.randn(1, 8, 1, 8, 8)).double(), (1, 8, 8), 1)
+    assert graph.names(ir.ReLU) == ["lif1", "lif2", "lif3"]
 
 
 class Odd(nn.Module):
@@ -161,27 +191,6 @@ def test_a_padded_pool_counts_its_zeros_in_the_graph_too():
     np.testing.assert_allclose(interpret(lower_module(net, (3, 7, 5), 1), x).output, expected, atol=1e-14)
 
 
-@pytest.mark.parametrize(
-    ("name", "tables", "node", "words"),
-    [
-        ("resnet20", {"repact": True}, "stage4_block2_lif2", "RepAct's ReLU: it needs a host tail"),
-        ("mlp", {"repact": True}, "lif2", "RepAct's ReLU"),
-        ("resnet18", {"net": {"stem_pool": "max"}}, "pool", "max pool `pool`"),
-        (
-            "vgg16",
-            {"timesteps": 1, "neuron": {"kind": "relu"}, "norm": {"kind": "batchnorm"}},
-            "lif1",
-            "the ReLU of an ANN",
-        ),
-    ],
-)
-def test_what_the_graph_has_no_node_for_yet_is_refused(name, tables, node, words):
-    with pytest.raises(UnsupportedError, match=words) as refusal:
-        lower_module(lowerable(name, (3, 32, 32), **tables), (3, 32, 32), 4)
-    assert (refusal.value.code, refusal.value.where) == ("ND501", node)
-    assert refusal.value.fix
-
-
 def impure(graph: Graph) -> dict[str, str]:
     """Node -> ND3xx code of a check for Loihi 2."""
     target = load_target("loihi2")
@@ -196,7 +205,8 @@ def test_the_purity_check_catches_sew_blocks_and_passes_basic_ones():
     }
     assert impure(graphs["basic"]) == {}
     found = impure(graphs["sew"])
-    # Every synapse that reads a sum of spikes: the first of each block but the very first, shortcuts, and the readout.
+    # Every synapse that reads a sum of spikes: the first of each block but the very first, and the shortcuts. The
+    # classifier reads one too, but no spiking layer follows it: the host adds there.
     blocks = {f"stage{s}_block{b}_conv1" for s in (1, 2, 3) for b in (1, 2, 3)} - {"stage1_block1_conv1"}
-    assert set(found) == blocks | {"stage2_block1_shortcut_conv", "stage3_block1_shortcut_conv", "fc"}
+    assert set(found) == blocks | {"stage2_block1_shortcut_conv", "stage3_block1_shortcut_conv"}
     assert {found[name] for name in blocks} == {"ND303"}

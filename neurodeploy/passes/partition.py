@@ -1,15 +1,17 @@
 """Split a network into the host's encoder and the chip's part.
 
 The encoder holds every node that depends on a non-binary input and does not lie behind a spiking neuron: the first
-real-valued synapses up to and including the neurons they feed. What leaves it is binary spikes.
+real-valued synapses up to and including the neurons they feed. What leaves it is spikes.
 
-Pre: norms and pools are folded.
-Post: chip(encoder(x)) = graph(x); the chip's Input is binary, or there was nothing to split.
+Pre: norms are folded.
+Post: chip(encoder(x)) = graph(x); the chip's Input holds spikes, or there was nothing to split.
 
 Cases:
     1. binary Input: the whole graph is the chip's.
-    2. one neuron population leaves the encoder: it becomes the chip's Input, under the name ``input``.
+    2. one neuron population leaves the encoder: it becomes the chip's Input, under the name ``input``. A loop of
+       recurrent edges through the encoder is part of it.
     3. several populations leave it, or the input reaches the Output without a neuron: refused (ND305).
+    4. no neuron of the network spikes (an ANN): refused (ND306).
 """
 
 from __future__ import annotations
@@ -17,31 +19,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 from neurodeploy.diagnostics import UnsupportedError
-from neurodeploy.ir.graph import Edge, Graph
-from neurodeploy.ir.nodes import LIF, Input, Node, Output
+from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.kinds import BINARY, value_kinds
+from neurodeploy.ir.nodes import LIF, Input, Node, Output, ReLU, Threshold
+from neurodeploy.passes.new_names import free_name
+
+#: Nodes that put out spikes.
+SPIKING = (LIF, Threshold)
 
 
 def partition(graph: Graph) -> tuple[Graph | None, Graph]:
     """``(encoder or None, chip)``."""
+    refuse_without_spikes(graph)
     entry = graph.nodes[graph.input]
     assert isinstance(entry, Input)
     if entry.values == "binary":
         return None, graph
-    host = {graph.input}
-    for name, node in graph.nodes.items():  # topological: sources are decided first
-        raw = [s for s in graph.sources(name) if s in host and not isinstance(graph.nodes[s], LIF)]
-        if raw:
-            if isinstance(node, Output):
-                raise UnsupportedError(
-                    "ND305",
-                    f"the {entry.values} input reaches the output without passing a spiking neuron",
-                    where=name,
-                    fix="put a LIF after the first layer: it encodes the input as spikes",
-                )
-            host.add(name)
-    leaving = [n for n in host if any(t not in host for t in graph.targets(n))]
-    feeding = [s for n in host for s in graph.sources(n) if s not in host]
-    if len(leaving) != 1 or feeding:
+    host = _host(graph)
+    leaving = [n for n in graph.nodes if n in host and any(t not in host for t in graph.targets(n))]
+    feeding = [s for n in graph.nodes if n in host for s in graph.sources(n) if s not in host]
+    if len(leaving) != 1 or feeding or not isinstance(graph.nodes[leaving[0]], SPIKING):
         raise UnsupportedError(
             "ND305",
             f"the real-valued part cannot be cut off: {len(leaving)} populations leave it",
@@ -50,14 +47,67 @@ def partition(graph: Graph) -> tuple[Graph | None, Graph]:
         )
     exit_name = leaving[0]
     part = graph.subgraph(host)
+    encoder_output, chip_input = free_name(host, "output"), free_name(set(graph.nodes) - host, "input")
     encoder = replace(
         graph,
-        nodes={**part["nodes"], "output": Output()},
-        edges=(*part["edges"], (exit_name, "output")),
+        nodes={**part["nodes"], encoder_output: Output()},
+        edges=(*part["edges"], (exit_name, encoder_output)),
+        recurrent=part["recurrent"],
         scales={},
         origin=f"{graph.origin} (host encoder)",
     )
     rest = graph.subgraph(set(graph.nodes) - host)
-    edges: tuple[Edge, ...] = tuple(("input" if a == exit_name else a, b) for a, b in graph.edges if b not in host)
-    nodes: dict[str, Node] = {"input": Input(graph.shapes[exit_name], "binary"), **rest["nodes"]}
-    return encoder, replace(graph, nodes=nodes, edges=edges)
+    binary = value_kinds(graph)[exit_name] == BINARY
+    nodes: dict[str, Node] = {
+        chip_input: Input(graph.shapes[exit_name], "binary" if binary else "integer"),
+        **rest["nodes"],
+    }
+
+    def moved(edges: object) -> list[tuple[str, str]]:
+        assert isinstance(edges, (tuple, frozenset))
+        return [(chip_input if a == exit_name else a, b) for a, b in edges if b not in host]
+
+    return encoder, replace(
+        graph, nodes=nodes, edges=tuple(moved(graph.edges)), recurrent=frozenset(moved(graph.recurrent))
+    )
+
+
+def _host(graph: Graph) -> set[str]:
+    """The nodes that raw input reaches, up to the first neurons, with the loops they stand in."""
+    entry = graph.nodes[graph.input]
+    host = {graph.input}
+    waiting = [graph.input]
+    while waiting:
+        for target in graph.targets(waiting.pop()):
+            node = graph.nodes[target]
+            if isinstance(node, Output):
+                raise UnsupportedError(
+                    "ND305",
+                    f"the {entry.values} input reaches the output without passing a spiking neuron",  # type: ignore[attr-defined]
+                    where=target,
+                    fix="put a LIF after the first layer: it encodes the input as spikes",
+                )
+            if target not in host:
+                host.add(target)
+                if not isinstance(node, SPIKING):
+                    waiting.append(target)
+    for loop in graph.cycles:
+        if host & loop:
+            host |= loop
+    return host
+
+
+def refuse_without_spikes(graph: Graph) -> None:
+    """Case 4.
+
+    Raises:
+        UnsupportedError: ND306.
+    """
+    rectified = graph.names(ReLU)
+    if rectified and not graph.names(SPIKING):
+        raise UnsupportedError(
+            "ND306",
+            f"no neuron of this network spikes: it is an ANN ({len(rectified)} ReLU layers, no LIF)",
+            where=rectified[0],
+            fix='export the spiking network: train the recipe with neuron.kind = "lif"',
+        )

@@ -66,6 +66,10 @@ def test_laf_and_repact_learn_real_images(tmp_path) -> None:
     assert read_evaluation(ann.folder).accuracy > 0.6  # chance is 0.1
     assert read_evaluation(student.folder).accuracy > 0.6
     assert [layer.name for layer in read_evaluation(student.folder).layers] == ["lif1", "lif2"], "the third is a ReLU"
-    with pytest.raises(UnsupportedError, match="RepAct's ReLU") as caught:
-        export(tmp_path / "student", "loihi2", data_root=root)
-    assert caught.value.code == "ND501"
+    made = export(tmp_path / "student", "loihi2", data_root=root)
+    assert [node["kind"] for node in made.compile["host"]["tail"]][-4:] == ["relu", "flatten", "linear", "integrator"]
+    assert made.result["accuracy_float"] == pytest.approx(read_evaluation(student.folder).accuracy, abs=0.001)
+    assert abs(made.result["accuracy_target"] - made.result["accuracy_float"]) <= 0.02
+    with pytest.raises(UnsupportedError, match="it is an ANN") as caught:
+        export(tmp_path / "ann", "loihi2", data_root=root)
+    assert caught.value.code == "ND306"

@@ -4,14 +4,26 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from graphs import paper_chain, random_graph, random_input, skip_chain
+from graphs import dyadic, paper_chain, random_graph, random_input, skip_chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurodeploy.diagnostics import UnsupportedError
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.interpret import interpret
-from neurodeploy.ir.nodes import LIF, Conv2d, Flatten, Input, Integrator, Linear, Output
+from neurodeploy.ir.nodes import (
+    LIF,
+    Conv2d,
+    Flatten,
+    Input,
+    Integrator,
+    Linear,
+    MaxPool2d,
+    Output,
+    ReLU,
+    Scale,
+    SumPool2d,
+)
 from neurodeploy.passes.fold_pool import fold_pool
 from neurodeploy.passes.partition import partition
 from neurodeploy.passes.purity import purity
@@ -52,6 +64,45 @@ def test_an_input_that_cannot_be_cut_off_is_refused():
         partition(Graph(nodes, tuple(edges)))
 
 
+def test_a_loop_through_the_encoder_stays_on_the_host():
+    """A recurrent first layer: its loop is the encoder's; the spikes that leave it are the chip's input."""
+    rng = np.random.default_rng(0)
+    nodes = {"input": Input((3,)), "fc": Linear(dyadic(rng, (3, 3)), np.zeros(3)), "lif": LIF((3,), 0.25, 0.5)}
+    nodes |= {"again": Linear(dyadic(rng, (3, 3)), np.zeros(3)), "fc2": Linear(np.eye(3), np.zeros(3))}
+    nodes |= {"late": Linear(dyadic(rng, (3, 3)), np.zeros(3)), "out": LIF((3,), 0.25, 0.5), "output": Output()}
+    edges = [("input", "fc"), ("fc", "lif"), ("lif", "again"), ("again", "lif"), ("lif", "fc2"), ("fc2", "out")]
+    edges += [("lif", "late"), ("late", "out"), ("out", "output")]
+    graph = Graph(nodes, tuple(edges), recurrent=frozenset({("lif", "again"), ("lif", "late")}))
+    encoder, chip = partition(graph)
+    assert set(encoder.nodes) == {"input", "fc", "lif", "again", "output"}
+    assert (encoder.recurrent, chip.recurrent) == ({("lif", "again")}, {("input", "late")})
+    x = random_input(graph, 1, timesteps=6)
+    spikes = interpret(encoder, x).output
+    np.testing.assert_array_equal(interpret(chip, spikes).output, interpret(graph, x).output)
+
+
+def test_what_fires_several_spikes_leaves_the_encoder_as_integers():
+    lif = LIF((2,), 0.5, 0.25, reset="subtract", spikes="multi")
+    nodes = {
+        "input": Input((2,)),
+        "fc": Linear(np.eye(2), np.zeros(2)),
+        "lif": lif,
+        "fc2": Linear(np.eye(2), np.zeros(2)),
+    }
+    nodes |= {"out": LIF((2,), 0.25, 0.5), "output": Output()}
+    _, chip = partition(Graph(nodes, tuple(pairwise(nodes))))
+    assert chip.nodes["input"].values == "integer"
+    assert codes(chip) == {"fc2": "ND301"}
+
+
+def test_an_ann_is_refused():
+    """Case 4."""
+    nodes = {"input": Input((2,)), "fc": Linear(np.eye(2), np.zeros(2)), "relu": ReLU(), "output": Output()}
+    with pytest.raises(UnsupportedError, match="1 ReLU layers, no LIF") as refusal:
+        partition(Graph(nodes, tuple(pairwise(nodes))))
+    assert (refusal.value.code, refusal.value.where) == ("ND306", "relu")
+
+
 def codes(graph):
     return {f.node: f.code for f in purity(graph)}
 
@@ -85,6 +136,27 @@ def test_the_cause_is_found_behind_a_flatten():
     }
     names = list(nodes)
     assert codes(Graph(nodes, tuple(pairwise(names)))) == {"fc": "ND301"}
+
+
+@pytest.mark.parametrize(
+    ("between", "code", "says"),
+    [
+        (MaxPool2d((1, 1), (1, 1)), "ND302", "spiking_pool"),
+        (Scale((1, 2, 2), 0.5), "ND304", "multiply the scale into the weights"),
+        (LIF((1, 2, 2), 0.5, 0.25, reset="subtract", spikes="multi"), "ND304", "--spikes single"),
+    ],
+    ids=["max pool", "scale", "multi"],
+)
+def test_the_way_out_names_the_pass_or_the_option(between, code, says):
+    pool = SumPool2d((1, 1), (1, 1), (1, 1))
+    nodes = {"input": Input((1, 2, 2), "binary")}
+    nodes |= (
+        {"pool": pool, "max": MaxPool2d((3, 3), (1, 1))} if isinstance(between, MaxPool2d) else {"between": between}
+    )
+    nodes |= {"conv": Conv2d(np.ones((1, 1, 1, 1)), np.zeros(1)), "output": Output()}
+    (finding,) = purity(Graph(nodes, tuple(pairwise(nodes))))
+    assert finding.code == code
+    assert says in finding.fix
 
 
 def test_kinds_do_not_look_at_values():
