@@ -61,7 +61,7 @@ def _has_lava(python: Path) -> bool:
 def lacking(artifact: Artifact) -> str:
     """Why Lava cannot replay this artifact here; empty if it can."""
     if not (artifact.folder / RUNNER).is_file():
-        return f"the artifact has no {RUNNER}: export with --target loihi2"
+        return f"the artifact has no {RUNNER}: export with --target loihi2 or loihi"
     if find_lava_python() is None:
         return f"no Python 3.10 with lava-nc found (make lava, or set {VARIABLE})"
     return ""
@@ -81,13 +81,7 @@ def replay(artifact: Artifact, samples: int) -> dict[str, np.ndarray]:
         command = [str(python), str(runner), str(artifact.folder), "--input", str(golden), "--trace", str(trace)]
         command += ["--samples", str(samples)]
         try:
-            done = subprocess.run(
-                [*command, "--samples", str(samples)],
-                capture_output=True,
-                text=True,
-                timeout=LIMIT_SECONDS,
-                check=False,
-            )
+            done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
         except subprocess.TimeoutExpired as error:
             raise VerificationError(
                 "ND403", f"Lava did not finish in {LIMIT_SECONDS} s", where=str(runner), fix="use fewer --samples"
