@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from neurodeploy.config.chip import ChipRules
 from neurodeploy.diagnostics import UsageError
 
 #: Name in ``emitters`` -> the function that writes these files: ``(graph, folder) -> None``.
@@ -37,9 +38,13 @@ class TargetSpec(BaseModel):
     passes: tuple[str, ...] = Field(description="passes, in order")
     folds: tuple[str, ...] = Field(("weights",), description="forms of norm folding that the target can hold")
     profile: str | None = Field(None, description="hardware profile whose limits `check` uses")
-    files: tuple[str, ...] = Field((), description="files of the kit that are copied into the artifact")
+    files: tuple[str, ...] = Field(
+        (), description="files of the kit that are copied into the artifact; with a slash, of another target's kit"
+    )
     emitters: tuple[Literal["netx", "onnx"], ...] = Field((), description="what is written beside them")
     quantize: QuantizeSpec | None = None
+    chip: ChipRules | None = Field(None, description="what the chip, or the tool that reads the file, can hold")
+    check_only: str = Field("", description="why `export` is refused, and what to use instead; empty: it is not")
 
 
 def parse_target(text: str, *, where: str) -> TargetSpec:

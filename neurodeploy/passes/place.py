@@ -1,8 +1,9 @@
 """Place neuron populations on cores.
 
 Each population is cut into blocks of whole output channels; a block holds its neurons, the weights into them (a
-convolution's kernels once, at ``weight_bits``) and one input axon per source neuron. Blocks are as large as the core's
-tightest limit allows, so the number of cores is the smallest for this cut.
+convolution's kernels once, at ``weight_bits``) and one input axon per source neuron that it reads: with groups, those
+of its own groups. Blocks are as large as the core's tightest limit allows, so the number of cores is the smallest for
+this cut. Relays and identity skips are populations and synapses like any other. Delays of a chip cost nothing here.
 
 Pre: quantized (the weights are what will be stored). Post: every population has its cores, or a finding says which
 limit stops it: ND202 neurons of one channel, ND203 synaptic memory of one channel, ND204 input axons, ND224 fan-in,
@@ -19,7 +20,7 @@ import numpy as np
 
 from neurodeploy.diagnostics import Finding
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nodes import NEURONS, SYNAPSES, Conv2d
+from neurodeploy.ir.nodes import NEURONS, SYNAPSES, Conv1d, Conv2d, Linear, as_conv2d
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Placement:
         total: The same keys, summed.
         chips: Chips needed, None where cores per chip are unknown.
         bottleneck: ``{node, resource, cores}`` of the population that takes most cores.
+        chips_limited_by: What the number of chips follows from: ``cores`` or ``synapses``.
     """
 
     nodes: dict[str, dict[str, Any]]
@@ -69,6 +71,7 @@ class Placement:
     chips: int | None
     bottleneck: dict[str, Any] | None
     findings: list[Finding] = field(default_factory=list)
+    chips_limited_by: str | None = None
 
     def cores(self) -> dict[str, int]:
         """Neuron node -> number of cores it occupies; empty where it does not fit or nothing is known."""
@@ -88,7 +91,7 @@ def place(graph: Graph, limits: CoreLimits) -> Placement:
         rows[name] = row
         findings.extend(problems)
     for name, row in rows.items():
-        fed = _populations_behind(graph, name)
+        fed = populations_behind(graph, name)
         row["axons_out"] = (
             None if any(rows[n]["cores"] is None for n in fed) else sum(row["neurons"] * rows[n]["cores"] for n in fed)
         )
@@ -98,14 +101,23 @@ def place(graph: Graph, limits: CoreLimits) -> Placement:
     }
     findings.extend(_number_findings(limits))
     chips = None if total["cores"] is None or limits.cores is None else -(-total["cores"] // limits.cores)
+    limited_by = None if chips is None else "cores"
     if chips is not None and limits.synapses is not None:
-        chips = max(chips, -(-total["synapses"] // limits.synapses))
+        # Where kernels are stored once per core, a chip's synapses are the weights that it stores, not the connections.
+        stored = _weights(graph) if limits.synaptic_memory_bytes is not None else total["synapses"]
+        if -(-stored // limits.synapses) > chips:
+            chips, limited_by = -(-stored // limits.synapses), "synapses"
     bottleneck = None
     placed = {name: row for name, row in rows.items() if row["cores"]}
     if placed:
         name = max(placed, key=lambda n: placed[n]["cores"])
         bottleneck = {"node": name, "resource": placed[name]["limited_by"], "cores": placed[name]["cores"]}
-    return Placement(rows, total, chips, bottleneck, findings)
+    return Placement(rows, total, chips, bottleneck, findings, limited_by)
+
+
+def _weights(graph: Graph) -> int:
+    """Weights of the network, a convolution's kernels once: no block of channels repeats another's."""
+    return sum(node.weight.size for node in graph.nodes.values() if isinstance(node, SYNAPSES))
 
 
 def unchecked_limits(limits: CoreLimits) -> list[str]:
@@ -177,10 +189,11 @@ def _population(graph: Graph, name: str, limits: CoreLimits) -> tuple[dict[str, 
         findings.append(
             Finding("ND203", "error", name, rule, per_channel_bytes, limits.synaptic_memory_bytes, "bytes", fix)
         )
-    if limits.axons_in is not None and axons > limits.axons_in:
+    one_channel = _axons_of_block(graph, name, 1)
+    if limits.axons_in is not None and one_channel > limits.axons_in:
         fix = "pool or stride before this layer, or use fewer channels; inputs are not split across cores yet"
-        rule = f"this layer has more source neurons than a core of {limits.name} has input axons"
-        findings.append(Finding("ND204", "error", name, rule, axons, limits.axons_in, "axons", fix))
+        rule = f"one channel of this layer has more source neurons than a core of {limits.name} has input axons"
+        findings.append(Finding("ND204", "error", name, rule, one_channel, limits.axons_in, "axons", fix))
     if limits.fan_in is not None and fan_in > limits.fan_in:
         fix = "use smaller kernels, fewer input channels, or groups"
         rule = f"a neuron of this layer has more synapses than a neuron of {limits.name}"
@@ -190,14 +203,33 @@ def _population(graph: Graph, name: str, limits: CoreLimits) -> tuple[dict[str, 
     fits = {"neurons": limits.neurons // plane}
     if limits.synaptic_memory_bytes is not None and per_channel_bytes:
         fits["synaptic memory"] = limits.synaptic_memory_bytes // per_channel_bytes
+    if limits.axons_in is not None:
+        most = min(fits.values())
+        fits["input axons"] = next(
+            (c for c in range(most, 0, -1) if _axons_of_block(graph, name, min(c, channels)) <= limits.axons_in), 1
+        )
     tightest = min(fits, key=lambda key: fits[key])
     row["cores"] = -(-channels // fits[tightest])
     row["limited_by"] = tightest
     return row, findings
 
 
+def _axons_of_block(graph: Graph, name: str, channels: int) -> int:
+    """Source neurons that the first ``channels`` channels of population ``name`` read."""
+    axons = 0
+    for source in graph.sources(name):
+        node = graph.nodes[source]
+        if isinstance(node, SYNAPSES):
+            groups = 1 if isinstance(node, Linear) else node.groups
+            read = -(-channels * groups // node.weight.shape[0])
+            axons += read * int(np.prod(graph.input_shape(source), dtype=np.int64)) // groups
+    return axons
+
+
 def synapse_count(node: Any, before: tuple[int, ...], after: tuple[int, ...]) -> int:
     """Connections of a synapse node: taps inside the input, borders, stride and groups included."""
+    if isinstance(node, Conv1d):
+        node, before, after = as_conv2d(node), (before[0], 1, before[1]), (after[0], 1, after[1])
     if not isinstance(node, Conv2d):
         return int(node.weight.size)
     taps = 1
@@ -208,7 +240,7 @@ def synapse_count(node: Any, before: tuple[int, ...], after: tuple[int, ...]) ->
     return taps * node.weight.shape[0] * node.weight.shape[1]
 
 
-def _populations_behind(graph: Graph, name: str) -> list[str]:
+def populations_behind(graph: Graph, name: str) -> list[str]:
     """Populations that the spikes of ``name`` reach through synapses."""
     found: list[str] = []
     open_names = list(graph.targets(name))

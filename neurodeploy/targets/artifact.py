@@ -1,7 +1,8 @@
 """The artifact: a folder that says what runs on the chip, and proves it with golden vectors.
 
-``network.nir`` is the chip's graph; ``encoder.nir`` the host's part before it, where there is one; ``golden.npz`` what
-comes out for known inputs; ``compile.json`` passes, findings, scales, resources; ``manifest.json`` where it came from.
+``network.nir`` is the chip's graph; ``encoder.nir`` and ``tail.nir`` the host's parts before and behind it, where there
+are such; ``golden.npz`` what comes out for known inputs; ``compile.json`` passes, findings, scales, resources;
+``manifest.json`` where it came from.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.diagnostics import UsageError
+from neurodeploy.diagnostics import Finding, UsageError
 from neurodeploy.files import MANIFEST, find_in_runs, read_json, sha256
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nir_io import ReadOptions, apply_options, is_ours, read_nir
+from neurodeploy.ir.netx_io import load_net
+from neurodeploy.ir.nir_io import ReadOptions, apply_options, doubtful_time, is_ours, read_nir
 from neurodeploy.ir.nodes import LIF, Input
 
-NETWORK, ENCODER, GOLDEN, COMPILE = "network.nir", "encoder.nir", "golden.npz", "compile.json"
+NETWORK, ENCODER, TAIL = "network.nir", "encoder.nir", "tail.nir"
+GOLDEN, COMPILE = "golden.npz", "compile.json"
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,19 @@ class Artifact:
     @cached_property
     def encoder(self) -> Graph | None:
         """The host's part before it."""
-        path = self.folder / ENCODER
+        return self._host_part(ENCODER)
+
+    @cached_property
+    def tail(self) -> Graph | None:
+        """The host's part behind it: reads what the chip puts out, raw membranes included."""
+        return self._host_part(TAIL)
+
+    def _host_part(self, name: str) -> Graph | None:
+        path = self.folder / name
         if path.exists():
             return read_nir(path)
-        if ENCODER in self.manifest["files"]:
-            raise UsageError("ND103", f"the artifact's {ENCODER} is missing", where=str(path), fix="export again")
+        if name in self.manifest["files"]:
+            raise UsageError("ND103", f"the artifact's {name} is missing", where=str(path), fix="export again")
         return None
 
     @cached_property
@@ -120,12 +131,14 @@ def find_artifact(name: str | Path) -> Artifact:
 
 @dataclass(frozen=True)
 class Runnable:
-    """What ``simulate`` runs: the chip's graph, the host's encoder before it, cores per population.
+    """What ``simulate`` runs: the chip's graph, the host's parts before and behind it, cores per population.
 
     Attributes:
         own: Whether neurodeploy wrote it (then the file says everything).
         place: File or folder, for messages.
         dataset: The ``[data]`` table of the recipe that an artifact came from, None where it came from a file.
+        tail: The host's part behind it; its Input takes what the chip puts out.
+        findings: What a user should know about the file (warnings).
     """
 
     graph: Graph
@@ -134,20 +147,22 @@ class Runnable:
     own: bool
     place: str
     dataset: dict[str, Any] | None = None
+    tail: Graph | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 def load_runnable(name: str | Path, options: ReadOptions | None = None) -> Runnable:
-    """An artifact folder or a ``.nir`` file.
+    """An artifact folder, a ``.nir`` file or a lava-dl ``.net`` file.
 
     Raises:
         UsageError: Not there, not readable, not an artifact.
-        UnsupportedError: A ``.net`` file (ND501), a NIR node this version does not read (ND201).
+        UnsupportedError: A NIR node this version does not read (ND201), a ``.net`` that netx or Lava would change
+            (ND253, ND254).
     """
-    from neurodeploy.diagnostics import not_built
-
     path = find_in_runs(name)
-    if path.suffix == ".net":
-        raise not_built("reading lava-dl .net files", where=str(path), fix="export the network as .nir")
+    if path.is_file() and path.suffix == ".net":
+        graph, findings = load_net(path, options)
+        return Runnable(graph, None, {}, False, str(path), findings=tuple(findings))
     if path.is_file():
         graph = read_nir(path, options)
         return Runnable(graph, None, {}, is_ours(path), str(path))
@@ -156,17 +171,23 @@ def load_runnable(name: str | Path, options: ReadOptions | None = None) -> Runna
     if encoder is not None:  # what the user gives enters the host's part; all else is about the chip
         encoder = apply_options(encoder, ReadOptions(input_kind=options.input_kind))
         options = replace(options, input_kind=None)
-    dt_given = options.dt is not None  # then the neurons are read anew from the file's tau
-    graph = read_nir(path / NETWORK, options) if dt_given else apply_options(artifact.network, options)
-    return Runnable(graph, encoder, artifact.cores(), True, str(path), artifact.manifest.get("dataset"))
+    # Where time is restated, the neurons are read anew from the file's tau.
+    graph = read_nir(path / NETWORK, options) if options.restates_time else apply_options(artifact.network, options)
+    dataset = artifact.manifest.get("dataset")
+    return Runnable(graph, encoder, artifact.cores(), True, str(path), dataset, artifact.tail)
 
 
 def overruled(
     runnable: Runnable, options: ReadOptions, *, timesteps: int | None = None, arithmetic: str | None = None
 ) -> list[str]:
-    """One line per option that says something else than a file of ours does; the option wins."""
+    """One line per option that says something else than a file of ours does; the option wins.
+
+    Of a foreign file: whether its time constants look as if they counted in another unit than seconds.
+    """
     if not runnable.own:
-        return []
+        integers = runnable.graph.arithmetic == "loihi"  # decays per step: nothing to doubt
+        doubt = "" if integers else doubtful_time(runnable.graph, options)
+        return [doubt] if doubt else []
     place = Path(runnable.place)
     file = read_nir(place / NETWORK if place.is_dir() else place)
     first = file if runnable.encoder is None else read_nir(place / ENCODER)
@@ -174,6 +195,8 @@ def overruled(
     lifs = [node for node in file.nodes.values() if isinstance(node, LIF)]
     says: list[tuple[str, Any, set[Any]]] = [
         ("--dt", options.dt, {file.dt}),
+        ("--discretize", options.discretize, {"euler"} if lifs else set()),
+        ("--spikes", options.spikes, {node.spikes for node in lifs}),
         ("--compare", options.compare, {node.compare for node in lifs}),
         ("--reset", _same_reset(options.reset, lifs), {_reset(node) for node in lifs}),
         ("--input-kind", options.input_kind, {entry.values} if isinstance(entry, Input) else set()),

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurodeploy.config.target import EMITTERS, TargetSpec, parse_target, validate_target
-from neurodeploy.diagnostics import UsageError, nearest
+from neurodeploy.diagnostics import NeurodeployError, UnsupportedError, UsageError, nearest
 from neurodeploy.ir.graph import Graph
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 ENTRY_POINTS = "neurodeploy.targets"
-#: Targets of the design that this version does not build: refused by name, never guessed.
-UNBUILT = ("loihi", "onnx", "spinnaker2", "truenorth", "tianjic", "speck")
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,6 @@ def load_target(name: str) -> Target:
 
     Raises:
         UsageError: Unknown (ND101, with the nearest names), a broken file (ND115), or two of the same name (ND116).
-        UnsupportedError: Known but not built yet (ND501).
     """
     shipped, plugins = _shipped(), _plugins()
     if name in shipped and name in plugins:
@@ -59,11 +56,22 @@ def load_target(name: str) -> Target:
         return Target(name, spec, lambda graph, out: _write_kit(folder, spec, graph, out))
     if name in plugins:
         return _from_plugin(name, plugins[name])
-    if name in UNBUILT:
-        from neurodeploy.diagnostics import not_built
-
-        raise not_built(f"target {name}", where=f"--target {name}", fix="built: " + ", ".join(target_names()))
     raise UsageError("ND101", f"no such target: {name}", where="--target", fix=nearest(name, target_names()))
+
+
+def refuse_check_only(target: Target) -> None:
+    """Stop an export for which nothing exists that could read it.
+
+    Raises:
+        UnsupportedError: ND258, with the reason and what to use instead.
+    """
+    if target.spec.check_only:
+        raise UnsupportedError(
+            "ND258",
+            f"{target.name} can be checked but not exported: {target.spec.check_only}",
+            where=f"--target {target.name}",
+            fix=f"neurodeploy check MODEL --target {target.name}; --target nir writes the network for other tools",
+        )
 
 
 def _shipped() -> dict[str, Traversable]:
@@ -79,7 +87,7 @@ def _from_plugin(name: str, point: metadata.EntryPoint) -> Target:
     try:
         plugin: Any = point.load()
         plugin = plugin() if isinstance(plugin, type) else plugin
-        spec, emit = plugin.spec, plugin.emit
+        spec, emit, own_name = plugin.spec, plugin.emit, plugin.name
     except Exception as error:  # a third party's code: name it, do not crash on it
         raise UsageError(
             "ND115",
@@ -88,12 +96,34 @@ def _from_plugin(name: str, point: metadata.EntryPoint) -> Target:
             fix="it must offer name, spec (as target.toml) and emit(graph, folder)",
         ) from error
     spec = spec if isinstance(spec, TargetSpec) else validate_target(spec, where=f"plug-in {name}")
-    return Target(name, spec, emit)
+    if len({name, own_name, spec.name}) > 1:
+        raise UsageError(
+            "ND115",
+            f"plug-in target {name} ({point.value}) has different names: name says {own_name}, its spec {spec.name}",
+            where=ENTRY_POINTS,
+            fix="give the entry point, name and spec the same name",
+        )
+    return Target(name, spec, lambda graph, folder: _emit_foreign(name, emit, graph, folder))
+
+
+def _emit_foreign(name: str, emit: Callable[[Graph, Path], None], graph: Graph, folder: Path) -> None:
+    try:
+        emit(graph, folder)
+    except NeurodeployError:  # says already what is wrong
+        raise
+    except Exception as error:
+        raise UsageError(
+            "ND115",
+            f"plug-in target {name} failed while it wrote its files: {type(error).__name__}: {error}",
+            where=ENTRY_POINTS,
+            fix="tell its authors; `neurodeploy export MODEL --target nir` does not need it",
+        ) from error
 
 
 def _write_kit(folder: Traversable, spec: TargetSpec, graph: Graph, out: Path) -> None:
     for file in spec.files:
-        (out / file).write_bytes((folder / file).read_bytes())
+        kit, _, name = file.rpartition("/")  # loihi2/run_lava.py: the kit of another shipped target
+        (out / name).write_bytes(((_shipped()[kit] if kit else folder) / name).read_bytes())
     for name in spec.emitters:
         module, function = EMITTERS[name].split(":")
         getattr(importlib.import_module(module), function)(graph, out)

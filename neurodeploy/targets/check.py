@@ -8,10 +8,12 @@ from typing import Any
 from neurodeploy.diagnostics import Finding, UnsupportedError, first_error
 from neurodeploy.ir.machine import STATE_BITS
 from neurodeploy.ir.nir_io import ReadOptions, to_nir
-from neurodeploy.passes.pipeline import compile_graph
+from neurodeploy.ir.nodes import Input, Output
+from neurodeploy.passes.pipeline import Compilation, compile_graph
 from neurodeploy.passes.place import CoreLimits, unchecked_limits
 from neurodeploy.targets.base import Target, load_target
 from neurodeploy.targets.model import load_model
+from neurodeploy.targets.onnx_model import onnx_findings
 
 
 def check(
@@ -26,10 +28,14 @@ def check(
     compilation = compile_graph(graph, target.spec, limits, collect=True)
     findings, placement = [*loaded.findings, *compilation.findings], compilation.placement
     if first_error(findings) is None:
-        try:
-            to_nir(compilation.graph)
-        except UnsupportedError as error:  # what export would stop at when it writes network.nir
-            findings.append(Finding(error.code, "error", error.where, error.message, fix=error.fix))
+        for part in (compilation.graph, compilation.encoder, compilation.tail):
+            try:
+                if part is not None:
+                    to_nir(part)
+            except UnsupportedError as error:  # what export would stop at when it writes the files
+                findings.append(Finding(error.code, "error", error.where, error.message, fix=error.fix))
+        if "onnx" in target.spec.emitters:
+            findings += onnx_findings(compilation.graph)
     return {
         "fits": first_error(findings) is None,
         "target": target.name,
@@ -37,8 +43,22 @@ def check(
         "findings": [f.to_json() for f in findings],
         "resources": placement.to_json() if placement else None,
         "chips": placement.chips if placement else None,
+        "chips_limited_by": placement.chips_limited_by if placement else None,
         "bottleneck": placement.bottleneck if placement else None,
-        "unchecked": [*unchecked_limits(limits), *_not_modeled(name)] if name else [],
+        "host": host_parts(compilation),
+        "unchecked": _unchecked(target, limits, name) if name else [],
+    }
+
+
+def host_parts(compilation: Compilation) -> dict[str, list[dict[str, str]]]:
+    """What the host computes: ``{encoder, tail}`` -> ``{name, kind}`` of each node, without Input and Output."""
+    return {
+        part: [
+            {"name": name, "kind": node.kind}
+            for name, node in (graph.nodes.items() if graph else ())
+            if not isinstance(node, (Input, Output))
+        ]
+        for part, graph in (("encoder", compilation.encoder), ("tail", compilation.tail))
     }
 
 
@@ -49,14 +69,17 @@ NOT_MODELED = {"max_fan_out": "fan-out per neuron", "fan_out_edges_per_core": "f
 def core_limits(target: Target, profile: str | None = None) -> CoreLimits:
     """Limits from the target's hardware profile (or another one); unknown numbers are not checked."""
     name = profile or target.spec.profile
-    weight_bits = target.spec.quantize.weight_bits if target.spec.quantize else 32
+    weight_bits: int = target.spec.quantize.weight_bits if target.spec.quantize else 32
     state_bits = STATE_BITS if target.spec.arithmetic == "loihi" else None
     if name is None:
         return CoreLimits(name=target.name, needed_weight_bits=weight_bits, needed_state_bits=state_bits)
     from neurodeploy.config.profile import load_profile, profile_names
 
     limits = load_profile(name).limits
-
+    if target.spec.chip is not None and target.spec.chip.weights is not None:
+        # What needs more bits than that is said for each layer (ND261).
+        stored = target.spec.chip.weights.bits
+        weight_bits = min(stored, _number(limits.weight_bits) or stored)
     return CoreLimits(
         name=f"{name} (hardware_profiles/{name}.toml)" if name in profile_names() else name,
         neurons=_number(limits.neurons_per_core),
@@ -76,6 +99,16 @@ def _number(quantity: Any, factor: int = 1) -> int | None:
     """The nominal number: where a source gives a range, its high end is not promised."""
     known = quantity is not None and isinstance(quantity.value, (int, float))
     return int(quantity.value * factor) if known else None
+
+
+def _unchecked(target: Target, limits: CoreLimits, profile: str) -> list[str]:
+    """Limits that nobody published, or that nothing here models; without those that the target's own rules check."""
+    chip, checked = target.spec.chip, set()
+    if chip is not None and chip.cores is not None:
+        checked |= {"neurons per core", "synaptic memory per core", "input axons per core", "synapses per chip"}
+    if chip is not None and chip.wiring is not None and chip.wiring.fan_out is not None:
+        checked.add(NOT_MODELED["max_fan_out"])
+    return [text for text in (*unchecked_limits(limits), *_not_modeled(profile)) if text not in checked]
 
 
 def _not_modeled(profile: str) -> list[str]:

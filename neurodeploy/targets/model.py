@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurodeploy.diagnostics import Finding, UsageError, not_built
+from neurodeploy.diagnostics import Finding, UsageError
 from neurodeploy.files import find_in_runs, sha256
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.nir_io import ReadOptions, read_nir
+from neurodeploy.ir.netx_io import read_net
+from neurodeploy.ir.nir_io import ReadOptions, is_ours, read_nir
 from neurodeploy.ir.nodes import Input
-from neurodeploy.targets.artifact import is_artifact
+from neurodeploy.targets.artifact import Runnable, is_artifact, overruled
 
 if TYPE_CHECKING:
     from neurodeploy.config.recipe_sections import Data
@@ -65,13 +66,11 @@ def load_model(
     """
     path = find_in_runs(name)
     if path.is_file():
-        if path.suffix != ".nir":
-            if path.suffix == ".net":
-                raise not_built("reading lava-dl .net files", where=str(path), fix="export the network as .nir")
+        if path.suffix not in (".nir", ".net"):
             raise UsageError(
                 "ND104", "not a model: neither a run nor a .nir file", where=str(path), fix="give a run or a .nir file"
             )
-        graph = read_nir(path, options)
+        graph = read_net(path, options) if path.suffix == ".net" else read_nir(path, options)
         if graph.arithmetic == "loihi":
             raise UsageError(
                 "ND117",
@@ -80,10 +79,18 @@ def load_model(
                 fix="give the run or the float file that it was made from",
             )
         x, y, label = _samples(data, inputs, data_root, graph.timesteps)
-        return Model(graph, path.parent, x, y, label, {str(path): sha256(path)}, prefix=f"{path.stem}-")
+        said = _reading(path, graph, options or ReadOptions())
+        return Model(graph, path.parent, x, y, label, {str(path): sha256(path)}, said, prefix=f"{path.stem}-")
     if is_artifact(path):
         raise UsageError(
             "ND117", "this is an artifact, already compiled", where=str(path), fix="give the run it was made from"
+        )
+    if options not in (None, ReadOptions()):
+        raise UsageError(
+            "ND100",
+            "--dt, --reset, --compare, --discretize, --spikes and --input-kind are about a file; this is a run",
+            where=str(path),
+            fix="leave them out: the run's recipe says them",
         )
     from neurodeploy.lowering import lower
     from neurodeploy.training.checkpoint import MODEL, load_checkpoint
@@ -113,6 +120,13 @@ def load_model(
         tuple(findings),
         dataset=recipe.data.model_dump(),
     )
+
+
+def _reading(path: Path, graph: Graph, options: ReadOptions) -> tuple[Finding, ...]:
+    """What a user should know of how a file was read (ND126): options that overrule it, time in doubtful units."""
+    own = path.suffix == ".nir" and is_ours(path)
+    lines = overruled(Runnable(graph, None, {}, own, str(path)), options)
+    return tuple(Finding("ND126", "warning", "", line, fix="no action if that is meant") for line in lines)
 
 
 def _samples(

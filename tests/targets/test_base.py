@@ -7,11 +7,11 @@ import pytest
 from graphs import paper_chain
 
 from neurodeploy.config.target import parse_target
-from neurodeploy.diagnostics import UnsupportedError, UsageError
+from neurodeploy.diagnostics import UsageError
 from neurodeploy.ir.nir_io import write_nir
 from neurodeploy.ir.nodes import NEURONS
 from neurodeploy.targets import base
-from neurodeploy.targets.base import UNBUILT, load_target, target_names
+from neurodeploy.targets.base import load_target, target_names
 from neurodeploy.targets.export import export
 
 
@@ -50,9 +50,21 @@ def offer(monkeypatch, name, target):
 
 
 def test_the_shipped_targets():
-    assert target_names() == ["loihi2", "nir"]
+    assert {"loihi", "loihi2", "nir"} <= set(target_names())
     for name in target_names():
         assert load_target(name).spec.name == name
+
+
+def test_loihi_shares_the_kit_of_loihi2(tmp_path):
+    targets = [load_target(name) for name in ("loihi", "loihi2")]
+    assert targets[0].spec.passes == targets[1].spec.passes
+    assert [target.spec.quantize.accumulator_bits for target in targets] == [15, 17]
+    for target in targets:
+        folder = tmp_path / target.name
+        folder.mkdir()
+        target.emit(paper_chain(), folder)
+    for name in ("run_lava.py", "lava_network.py"):
+        assert (tmp_path / "loihi" / name).read_bytes() == (tmp_path / "loihi2" / name).read_bytes()
 
 
 def test_a_third_partys_target_emits_its_own_files(monkeypatch, tmp_path):
@@ -77,13 +89,6 @@ def test_a_plug_in_may_not_take_a_shipped_name(monkeypatch):
     with pytest.raises(UsageError) as refusal:
         load_target("nir")
     assert refusal.value.code == "ND116"
-
-
-@pytest.mark.parametrize("name", UNBUILT)
-def test_targets_of_the_design_that_are_not_built_are_refused_by_name(name):
-    with pytest.raises(UnsupportedError) as refusal:
-        load_target(name)
-    assert refusal.value.code == "ND501"
 
 
 def test_an_unknown_target_gives_the_nearest_name():

@@ -13,9 +13,9 @@ from neurodeploy.data import load
 from neurodeploy.diagnostics import VerificationError
 from neurodeploy.ir.nodes import LIF
 from neurodeploy.lowering import lower
+from neurodeploy.passes.exact_input import snap_input
 from neurodeploy.passes.pipeline import Context, compile_graph
 from neurodeploy.passes.place import CoreLimits
-from neurodeploy.passes.snap import snap_input
 from neurodeploy.sim.engine import Engine
 from neurodeploy.sim.run import predict
 from neurodeploy.targets.artifact import Artifact
