@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from neurodeploy.cli.options import data_root_option, file_option, foreign_options
 from neurodeploy.cli.output import emit, notice, output_options
 
+if TYPE_CHECKING:
+    from neurodeploy.ir.read_options import ReadOptions
+
 
 @click.command("export")
 @click.argument("model")
 @click.option("--target", required=True, help="Target to compile for; see `neurodeploy list targets`.")
 @file_option("--out", help="Folder to write.  [default: <run>/export-<target>]")
-@click.option("--exact", is_flag=True, help="Snap weights so that every reader computes the same bits (not built yet).")
+@click.option("--exact", is_flag=True, help="Snap weights and inputs so that every reader computes the same bits.")
 @click.option(
     "--fold",
     type=click.Choice(["weights", "threshold"]),
     default="weights",
     show_default=True,
-    help="Where norms go; `threshold` is not built yet.",
+    help="Where norms go: into weights, or into one threshold per channel (targets that can hold that: nir).",
+)
+@click.option(
+    "--quantize",
+    type=click.Choice(["proven", "minmax", "percentile", "mse"]),
+    default="proven",
+    show_default=True,
+    help="How integer scales are chosen: the largest provable, or on training data, clipping outlier weights.",
+)
+@click.option(
+    "--finetune",
+    type=click.IntRange(0),
+    metavar="EPOCHS",
+    default=0,
+    help="Train on for so many epochs with the chip's integers in the loop.  [default: 0, not at all]",
 )
 @click.option("--data", help="Data set for golden vectors and accuracies.  [default: the run's own, test split]")
 @file_option("--input", "inputs", help="An .npz with x (and y) instead of a data set.")
@@ -35,12 +53,13 @@ def command(
     target: str,
     out: Path | None,
     exact: bool,
-    fold: str,
+    fold: Literal["weights", "threshold"],
+    quantize: Literal["proven", "minmax", "percentile", "mse"],
+    finetune: int,
     data: str | None,
     inputs: Path | None,
     timesteps: int | None,
-    input_kind: str | None,
-    dt: float | None,
+    options: ReadOptions,
     data_root: Path | None,
     dry_run: bool,
     dump_passes: bool,
@@ -52,7 +71,6 @@ def command(
     Example: neurodeploy export digits/conv-rmp --target loihi2
     """
     from neurodeploy.cli.render import export_text
-    from neurodeploy.ir.nir_io import ReadOptions
     from neurodeploy.targets.export import export
 
     done = export(
@@ -62,10 +80,12 @@ def command(
         data_root=data_root,
         data=data,
         inputs=inputs,
-        options=ReadOptions(dt=dt, input_kind=input_kind),
+        options=options,
         timesteps=timesteps,
         exact=exact,
         fold=fold,
+        quantize=quantize,
+        finetune=finetune,
         dry_run=dry_run,
         dump_passes=dump_passes,
         warn=lambda message: notice(message, quiet),

@@ -26,7 +26,7 @@ from neurodeploy.ir.nodes import SYNAPSES, Norm
 
 def fold_norm(graph: Graph) -> Graph:
     """The graph without Norm nodes, weights in float64 where one was folded."""
-    findings = [finding for name in graph.names(Norm) if (finding := _refusal(graph, name))]
+    findings = refusals(graph)
     if findings:
         raise UnsupportedError(
             "ND214", findings[0].rule, where=findings[0].node, fix=findings[0].fix, findings=findings
@@ -41,6 +41,11 @@ def fold_norm(graph: Graph) -> Graph:
         bias = scale * (synapse.bias.astype(np.float64) - norm.mean) + norm.bias
         graph = graph.without(name, {source: replace(synapse, weight=weight, bias=bias)})
     return graph
+
+
+def refusals(graph: Graph) -> list[Finding]:
+    """Case 2: every norm that is in no place to be folded."""
+    return [finding for name in graph.names(Norm) if (finding := _refusal(graph, name))]
 
 
 def _refusal(graph: Graph, name: str) -> Finding | None:

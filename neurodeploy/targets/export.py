@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from neurodeploy.diagnostics import Finding, UnsupportedError, first_error, not_built
+from neurodeploy.diagnostics import Finding, UnsupportedError, UsageError, first_error
 from neurodeploy.files import (
     MANIFEST,
     folder_in_place,
@@ -19,19 +19,23 @@ from neurodeploy.files import (
     write_json,
     write_npz,
 )
-from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.interpret import interpret
 from neurodeploy.ir.nir_io import ReadOptions, write_nir
 from neurodeploy.ir.nodes import Input
-from neurodeploy.passes.pipeline import Compilation, compile_graph
+from neurodeploy.passes.exact_input import snap_input
+from neurodeploy.passes.pipeline import Compilation, Context, compile_graph
 from neurodeploy.passes.place import CoreLimits
-from neurodeploy.passes.quantize import accumulator_table
+from neurodeploy.passes.tail import as_tail_input
 from neurodeploy.sim.inputs import check_inputs
-from neurodeploy.targets.artifact import COMPILE, ENCODER, GOLDEN, NETWORK, Artifact, Runnable, is_artifact
-from neurodeploy.targets.base import Target, load_target
-from neurodeploy.targets.check import core_limits
+from neurodeploy.targets.artifact import COMPILE, ENCODER, GOLDEN, NETWORK, TAIL, Artifact, Runnable, is_artifact
+from neurodeploy.targets.base import Target, load_target, refuse_check_only
+from neurodeploy.targets.check import core_limits, host_parts
 from neurodeploy.targets.model import DEFAULT_TIMESTEPS, Model, load_model, with_timesteps
+from neurodeploy.targets.training_data import calibration_samples, training_data
+from neurodeploy.verification.preflight import readable_by
 
+#: Warnings that are also said while the export runs.
+_SAID = ("ND118", "ND119", "ND123", "ND126", "ND236", "ND237")
 #: Samples in the golden vectors.
 GOLDEN_SAMPLES = 32
 
@@ -67,7 +71,9 @@ def export(
     timesteps: int | None = None,
     options: ReadOptions | None = None,
     exact: bool = False,
-    fold: str = "weights",
+    fold: Literal["weights", "threshold"] = "weights",
+    quantize: Literal["proven", "minmax", "percentile", "mse"] = "proven",
+    finetune: int = 0,
     dry_run: bool = False,
     dump_passes: bool = False,
     warn: Callable[[str], None] = lambda message: None,
@@ -85,8 +91,10 @@ def export(
         inputs: ``.npz`` with ``x`` (and ``y``) instead.
         timesteps: T; default: that of the samples, else the model's.
         options: What a foreign file leaves open: dt, reset, comparison, kind of input.
-        exact: Snap weights so that every reader computes the same bits. Not built yet.
-        fold: Norms into ``weights``; ``threshold`` is not built yet.
+        exact: Snap weights, biases, thresholds and inputs to grids on which every reader computes the same bits.
+        fold: Norms into ``weights``, or into one ``threshold`` per channel where the target can hold that.
+        quantize: How a population's integer scale is chosen (:mod:`neurodeploy.passes.quantize`).
+        finetune: Epochs of quantization-aware fine-tuning on training data; 0: none.
         dry_run: Compile, write nothing.
         dump_passes: Write the graph after each pass under ``passes/``.
         warn: Called with notices for people.
@@ -95,17 +103,16 @@ def export(
         UnsupportedError: The network does not fit the target; all findings of the pass that refused.
         UsageError: Something given cannot be read.
     """
-    if exact:
-        raise not_built("--exact", where="--exact", fix="leave it out: flips are then counted, not excluded")
-    if fold != "weights":
-        raise not_built(f"--fold {fold}", where="--fold", fix="--fold weights")
     target = load_target(target) if isinstance(target, str) else target
+    refuse_check_only(target)
     loaded = load_model(model, data=data, inputs=inputs, data_root=data_root, options=options)
     folder = out if out is not None else loaded.folder / f"{loaded.prefix}export-{target.name}"
     refuse_foreign_folder(folder, replaces=is_artifact)  # before the work; again when it is done
     loaded, findings = with_timesteps(loaded, timesteps)
     findings = [*loaded.findings, *findings]
-    compilation = compile_graph(loaded.graph, target.spec, core_limits(target), dump=dump_passes)
+    context, calibration, told = _context(loaded, target, data, inputs, data_root, exact, fold, quantize, finetune)
+    findings += told
+    compilation = compile_graph(loaded.graph, target.spec, core_limits(target), context=context, dump=dump_passes)
     error = first_error(compilation.findings)
     if error is not None:
         errors = [f for f in compilation.findings if f.severity == "error"]
@@ -116,12 +123,20 @@ def export(
         x, warning = _random_input(compilation)
         findings.append(warning)
     for finding in findings:
-        if finding.code in ("ND118", "ND119", "ND123"):
+        if finding.severity == "warning" and finding.code in _SAID:
             warn(finding.rule)
     checked = check_inputs(x, y, _entry(compilation), timesteps, compilation.graph.timesteps)
+    fed, clipped = snap_input(compilation.graph, checked.x)  # as it is, unless the graph is exact
+    if clipped:
+        rule = "values of the samples were clipped to what the proof allows"
+        fix = "the calibration samples must hold the largest values"
+        findings.append(Finding("ND241", "warning", compilation.graph.input, rule, clipped, 0, "values", fix))
+    if target.name == "nir":
+        findings += readable_by(compilation.graph)
     accuracies = _accuracies(loaded, compilation, target, checked.x, checked.timesteps)
-    golden = golden_vectors(compilation, checked.x[:GOLDEN_SAMPLES], checked.timesteps)
-    compiled = compile_document(compilation, target, findings, accuracies)
+    golden = golden_vectors(compilation, fed[:GOLDEN_SAMPLES], checked.timesteps)
+    options_taken = {"fold": fold, "quantize": quantize if target.spec.quantize else None, "calibration": calibration}
+    compiled = {**compile_document(compilation, target, findings, accuracies), **options_taken}
     if dry_run:
         return Export(None, _result(None, compiled, {}))
     from neurodeploy.manifest import collect
@@ -129,8 +144,9 @@ def export(
     with folder_in_place(folder, replaces=is_artifact) as building:
         target.emit(compilation.graph, building)
         write_nir(compilation.graph, building / NETWORK)
-        if compilation.encoder is not None:
-            write_nir(compilation.encoder, building / ENCODER)
+        for part, file in ((compilation.encoder, ENCODER), (compilation.tail, TAIL)):
+            if part is not None:
+                write_nir(part, building / file)
         for index, (name, graph) in enumerate(compilation.dumps, 1):
             write_nir(graph, building / "passes" / f"{index:02d}-{name}.nir")
         write_npz(building / GOLDEN, golden)
@@ -155,7 +171,8 @@ def golden_vectors(compilation: Compilation, x: np.ndarray, timesteps: int) -> d
     """What the interpreter says for ``x`` ``(B, T or 1, *shape)``: the meaning, to be met by everyone else.
 
     ``host_input`` is ``x`` as given, ``input`` ``(B, T, *shape)`` what enters the chip, then ``spikes/<node>``,
-    ``membrane/<node>`` (after reset; integers in loihi arithmetic) and ``output``.
+    ``membrane/<node>`` (after reset; integers in loihi arithmetic) and ``output``; ``host_output`` is what the host's
+    tail makes of ``output``, where there is one.
     """
     graph = compilation.graph
     static = x.shape[1] == 1 and timesteps != 1
@@ -166,7 +183,52 @@ def golden_vectors(compilation: Compilation, x: np.ndarray, timesteps: int) -> d
     elif _entry(compilation).values == "real":
         full = full.astype(np.float32)
     meaning = interpret(graph, full, graph.arithmetic)
-    return {"host_input": host_input, "input": full, **meaning.arrays()}
+    golden = {"host_input": host_input, "input": full, **meaning.arrays()}
+    if compilation.tail is not None:
+        entered = as_tail_input(compilation.tail, graph, graph.arithmetic, meaning.output)
+        golden["host_output"] = interpret(compilation.tail, entered, "float32").output
+    return golden
+
+
+def _context(
+    loaded: Model,
+    target: Target,
+    data: str | None,
+    inputs: Path | None,
+    data_root: Path | None,
+    exact: bool,
+    fold: Literal["weights", "threshold"],
+    quantize: Literal["proven", "minmax", "percentile", "mse"],
+    finetune: int,
+) -> tuple[Context, str, list[Finding]]:
+    """What the passes are told, with the data they may look at (never a run's test split), and what data that is."""
+    context = Context(target.spec, core_limits(target), exact=exact, fold=fold, quantize=quantize)
+    if exact and "snap" not in target.spec.passes:
+        whole = target.spec.arithmetic == "loihi"
+        raise UsageError(
+            "ND243",
+            f"{target.name} " + ("computes with integers, which are exact" if whole else "does not snap its weights"),
+            where="--exact",
+            fix="leave it out" if whole else "leave it out, or --target nir",
+        )
+    if target.spec.quantize is None and (quantize != "proven" or finetune):
+        raise UsageError(
+            "ND239",
+            f"{target.name} keeps float weights: there is nothing to quantize",
+            where="--finetune" if finetune else "--quantize",
+            fix="leave it out, or --target loihi2",
+        )
+    findings: list[Finding] = []
+    label = ""
+    if quantize != "proven" or exact:
+        x, label, findings = calibration_samples(loaded, data, inputs, data_root)
+        context = replace(context, calibration=x)
+    if finetune:
+        from neurodeploy.training.finetune import FineTuning, finetuner
+
+        tuner = finetuner(training_data(loaded, data, data_root), FineTuning(epochs=finetune))
+        context = replace(context, finetune=tuner)
+    return context, label, findings
 
 
 def compile_document(
@@ -181,18 +243,31 @@ def compile_document(
         "timesteps": graph.timesteps,
         "passes": list(compilation.passes),
         "findings": [f.to_json() for f in findings],
+        "host": host_parts(compilation),
         "scales": dict(graph.scales),
-        "bounds": accumulator_table(graph) if graph.arithmetic == "loihi" else [],
+        "bounds": list(compilation.bounds),
+        "finetune": dict(compilation.training),
         "placement_model": "whole output channels per core, kernels stored once per core; not the vendor's compiler",
         "resources": placement.to_json() if placement else {"nodes": {}, "total": {}},
         "chips": placement.chips if placement else None,
+        "chips_limited_by": placement.chips_limited_by if placement else None,
         "bottleneck": placement.bottleneck if placement else None,
         **accuracies,
     }
 
 
 def _result(folder: Path | None, compiled: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
-    keys = ("passes", "findings", "accuracy_float", "accuracy_target", "resources", "chips", "bottleneck")
+    keys = (
+        "passes",
+        "findings",
+        "accuracy_float",
+        "accuracy_target",
+        "resources",
+        "chips",
+        "chips_limited_by",
+        "bottleneck",
+        "host",
+    )
     return {"artifact": str(folder) if folder else None, "files": files, **{key: compiled[key] for key in keys}}
 
 
@@ -225,15 +300,16 @@ def _accuracies(
     from neurodeploy.sim.run import simulate
 
     reference = load_target("nir")
-    floating = compile_graph(loaded.graph, reference.spec, CoreLimits("nir")).graph
+    floating = compile_graph(loaded.graph, reference.spec, CoreLimits("nir"))
     static = x[:, 0] if x.shape[1] == 1 else x
 
-    def accuracy(graph: Graph, encoder: Graph | None) -> float | None:
-        graph = replace(graph, timesteps=graph.timesteps or timesteps)
-        return simulate(Runnable(graph, encoder, {}, True, ""), static, loaded.y).accuracy
+    def accuracy(done: Compilation) -> float | None:
+        graph = replace(done.graph, timesteps=done.graph.timesteps or timesteps)
+        fed, _ = snap_input(graph, static)
+        return simulate(Runnable(graph, done.encoder, {}, True, "", tail=done.tail), fed, loaded.y).accuracy
 
     return {
-        "accuracy_float": accuracy(floating, None),
-        "accuracy_target": accuracy(compilation.graph, compilation.encoder),
+        "accuracy_float": accuracy(floating),
+        "accuracy_target": accuracy(compilation),
         "accuracy_samples": int(x.shape[0]),
     }
