@@ -15,6 +15,7 @@ def check_text(result: dict[str, Any]) -> str:
     if result["resources"]:
         parts.append(_resources(result["resources"]))
     parts.extend(_chips(result))
+    parts.extend(_host_parts(result))
     if result["unchecked"]:
         parts.append(f"unchecked {', '.join(result['unchecked'])} (unknown in {result['profile']}, or not modeled)")
     if result["findings"]:
@@ -36,9 +37,18 @@ def export_text(result: dict[str, Any]) -> str:
         )
     parts.append(_resources(result["resources"]))
     parts.extend(_chips(result))
+    parts.extend(_host_parts(result))
     if result["findings"]:
         parts.append(findings_text(result["findings"]))
     return "\n".join(parts)
+
+
+def _host_parts(result: dict[str, Any]) -> list[str]:
+    return [
+        f"host      {part}: " + ", ".join(f"{node['name']} ({node['kind']})" for node in nodes)
+        for part, nodes in result["host"].items()
+        if nodes
+    ]
 
 
 def _resources(resources: dict[str, Any]) -> str:
@@ -52,7 +62,7 @@ def _resources(resources: dict[str, Any]) -> str:
 def _chips(result: dict[str, Any]) -> list[str]:
     lines = []
     if result["chips"] is not None:
-        lines.append(f"chips     {result['chips']}")
+        lines.append(f"chips     {result['chips']}, limited by {result['chips_limited_by']}")
     if result["bottleneck"]:
         most = result["bottleneck"]
         cores = "1 core" if most["cores"] == 1 else f"{most['cores']} cores"

@@ -16,7 +16,7 @@ ORACLES = "interpreter|engine|onnxruntime|lava|norse|snntorch|spikingjelly"
     "oracles",
     multiple=True,
     metavar=f"[{ORACLES}]",
-    help="Where to replay; may be given several times; onnxruntime is not built yet.  [default: interpreter, engine]",
+    help="Where to replay; may be given several times.  [default: interpreter, engine]",
 )
 @click.option("--samples", type=int, help="Only the first N golden samples.")
 @output_options

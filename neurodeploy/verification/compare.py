@@ -11,6 +11,7 @@ import numpy as np
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.interpret import interpret
 from neurodeploy.ir.nodes import LIF
+from neurodeploy.passes.tail import as_tail_input
 from neurodeploy.sim.run import predict
 
 #: Integer membranes and outputs are in units of 2^-6 of a weight unit; NIR readers compute in weight units.
@@ -25,11 +26,13 @@ class Comparison:
         samples: Samples replayed.
         spikes_compared: Spike bits compared, over all neuron populations.
         spike_differences: How many of them differ.
-        state_differences: Membranes after reset that differ, where the oracle shows them; None where not.
+        state_differences: Membranes after reset and currents that differ, where the oracle shows them; None where not.
         output_max_difference: Largest absolute difference of the output.
         prediction_differences: Samples whose class differs.
         largest_distance: Over the samples with differing spikes, the largest distance ``|u_pre − threshold|`` at the
             first difference: a flip far from the threshold is no rounding. None when nothing differs.
+        host_output_max_difference: Largest absolute difference of what the host's tail makes of the output; None where
+            the artifact has no tail.
         encoder_differences: Spikes of the host's encoder that differ, where the oracle runs it; None where not.
         equal: No spike, state or class differs, nor the output where the oracle computes the same arithmetic.
         skipped: The oracle did not run.
@@ -43,6 +46,7 @@ class Comparison:
     output_max_difference: float | None = None
     prediction_differences: int = 0
     largest_distance: float | None = None
+    host_output_max_difference: float | None = None
     encoder_differences: int | None = None
     equal: bool = False
     skipped: bool = False
@@ -59,7 +63,13 @@ def skipped(why: str) -> Comparison:
 
 
 def compare(
-    graph: Graph, golden: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], *, exact: bool, why: str = ""
+    graph: Graph,
+    golden: Mapping[str, np.ndarray],
+    found: Mapping[str, np.ndarray],
+    *,
+    exact: bool,
+    why: str = "",
+    tail: Graph | None = None,
 ) -> Comparison:
     """Count differences.
 
@@ -70,18 +80,27 @@ def compare(
             Every spike population of ``golden`` must be there.
         exact: The oracle computes the same arithmetic: the output must be equal too.
         why: A remark for people.
+        tail: The host's part behind the chip. Classes are what it says, and ``golden`` holds its ``host_output``; where
+            ``found`` has none, the interpreter makes it of the output found.
     """
     samples = found["output"].shape[0]
     populations = [key for key in golden if key.startswith("spikes/")]
     differs = {key: golden[key][:samples] != found[key] for key in populations}
     output, expected = found["output"].astype(np.float64), golden["output"][:samples].astype(np.float64)
-    states = [key for key in golden if key.startswith("membrane/") and key in found]
+    states = [key for key in golden if key.startswith(("membrane/", "current/")) and key in found]
     state_differences = (
         sum(int(np.count_nonzero(golden[key][:samples] != found[key])) for key in states) if states else None
     )
     spike_differences = sum(int(np.count_nonzero(d)) for d in differs.values())
     output_difference = float(np.max(np.abs(output - expected)))
-    classes = int(np.count_nonzero(predict(graph, output) != predict(graph, expected)))
+    host_difference, last = None, graph
+    if tail is not None:
+        entered = as_tail_input(tail, graph, graph.arithmetic, found["output"])
+        host = found["host_output"] if "host_output" in found else interpret(tail, entered, "float32").output
+        last, output, expected = tail, host.astype(np.float64), golden["host_output"][:samples].astype(np.float64)
+        host_difference = float(np.max(np.abs(output - expected)))
+    classes = int(np.count_nonzero(predict(last, output) != predict(last, expected)))
+    different = spike_differences or classes or state_differences
     return Comparison(
         samples=samples,
         spikes_compared=sum(d.size for d in differs.values()),
@@ -90,7 +109,8 @@ def compare(
         output_max_difference=output_difference,
         prediction_differences=classes,
         largest_distance=_distance(graph, golden["input"][:samples], differs) if spike_differences else None,
-        equal=not spike_differences and not classes and not state_differences and not (exact and output_difference),
+        host_output_max_difference=host_difference,
+        equal=not different and not (exact and (output_difference or host_difference)),
         why=why,
     )
 

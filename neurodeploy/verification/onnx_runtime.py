@@ -16,7 +16,7 @@ import numpy as np
 
 from neurodeploy.diagnostics import UnsupportedError, VerificationError
 from neurodeploy.ir.graph import Graph
-from neurodeploy.passes.snap import is_exact
+from neurodeploy.passes.exact_input import is_exact
 from neurodeploy.targets.artifact import Artifact
 from neurodeploy.targets.onnx_model import STEP, UNROLLED, one_step, onnx_findings, unrolled
 

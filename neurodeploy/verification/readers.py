@@ -19,6 +19,7 @@ import numpy as np
 from neurodeploy.ir.nodes import LIF, Integrator
 from neurodeploy.targets.artifact import NETWORK, Artifact
 from neurodeploy.verification.compare import STATE_UNIT
+from neurodeploy.verification.preflight import module_name, preflight
 
 
 def _norse(graph: nir.NIRGraph, dt: float) -> Any:
@@ -51,9 +52,7 @@ def lacking(name: str, artifact: Artifact) -> str:
     """Why the reader cannot replay this artifact here; empty if it can."""
     if importlib.util.find_spec(name) is None:
         return f"{name} is not installed: pip install 'neurodeploy[peers]' (Python >= 3.11)"
-    if name == "snntorch" and artifact.network.dt != 1e-4:
-        return f"snnTorch reads every file at dt = 1e-4, this one has {artifact.network.dt:g}"
-    return ""
+    return "; ".join(f"{finding.node or 'the file'}: {finding.rule}" for finding in preflight(artifact.network, name))
 
 
 def replay(name: str, artifact: Artifact, samples: int) -> dict[str, np.ndarray]:
@@ -67,12 +66,14 @@ class Reader:
     def __init__(self, name: str, artifact: Artifact) -> None:
         self.name, self.graph = name, artifact.network
         with _quiet():  # snnTorch prints the graph, Norse warns of every r that it ignores
-            self.net = READERS[name](nir.read(artifact.folder / NETWORK), self.graph.dt)
+            # nir 1.0.8 checks the shapes of grouped and non-square kernels wrongly; we check them when we read.
+            self.net = READERS[name](nir.read(artifact.folder / NETWORK, type_check=False), self.graph.dt)
         self.net.eval()
         self.seen: dict[str, list[np.ndarray]] = {node: [] for node in self.graph.names(LIF)}
-        for path, module in self.net.named_modules():
-            if path in self.seen:
-                module.register_forward_hook(_collect(self.seen[path]))
+        modules = dict(self.net.named_modules())
+        for node, steps in self.seen.items():
+            if module_name(node) in modules:
+                modules[module_name(node)].register_forward_hook(_collect(steps))
 
     def run(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """``x`` ``(B, T, *shape)``; ``spikes/<node>`` and ``output``, as ``--trace``.
@@ -97,14 +98,23 @@ class Reader:
         assert not unheard, f"{self.name} has no module for {unheard}"
         output = np.stack(outputs, axis=1)
         read = [self.graph.nodes[source] for source in self.graph.sources(self.graph.output)]
-        if any(isinstance(node, Integrator) for node in read):
-            output = output.cumsum(axis=1)
+        if len(read) == 1 and isinstance(read[0], Integrator):
+            output = _summed(read[0], output)
         in_state_units = self.graph.arithmetic == "loihi" and not all(isinstance(node, LIF) for node in read)
         found: dict[str, np.ndarray] = {
             f"spikes/{node}": np.stack(steps, axis=1).astype(np.uint8) for node, steps in self.seen.items()
         }
         found["output"] = output * (STATE_UNIT if in_state_units else 1.0)
         return found
+
+
+def _summed(node: Integrator, x: np.ndarray) -> np.ndarray:
+    """The integrator that the file leaves to the host, in float64."""
+    states, u = [], np.zeros_like(x[:, 0])
+    for t in range(x.shape[1]):
+        u = node.decay * u + node.gain * x[:, t] + node.offset
+        states.append(u)
+    return np.stack(states, axis=1)
 
 
 @contextlib.contextmanager

@@ -32,17 +32,28 @@ def test_what_fits(files, call) -> None:
 
 
 def test_what_does_not_fit_names_layer_number_and_limit(files, call, capsys) -> None:
-    result = call(3, "check", files / "skip.nir", "--target", "loihi2")
+    result = call(3, "check", files / "sew.nir", "--target", "loihi2")
     assert not result["fits"]
     (finding,) = result["findings"]
-    assert (finding["code"], finding["severity"], finding["node"]) == ("ND221", "error", "lif3")
-    assert (finding["measured"], finding["limit"]) == ("2 and 3", "one length")
+    assert (finding["code"], finding["severity"], finding["node"]) == ("ND303", "error", "conv3")
+    assert (finding["measured"], finding["limit"]) == ("integer(2)", "binary")
     assert finding["fix"]
-    assert run(["check", str(files / "skip.nir"), "--target", "loihi2"]) == 3
+    assert run(["check", str(files / "sew.nir"), "--target", "loihi2"]) == 3
     captured = capsys.readouterr()
     assert "does NOT fit" in captured.out
-    assert "neurodeploy explain ND221" in captured.out
+    assert "neurodeploy explain ND303" in captured.out
     assert captured.err == ""
+
+
+def test_a_skip_path_fits_with_its_relay_and_the_host_is_listed(files, call, capsys) -> None:
+    result = call(0, "check", files / "skip.nir", "--target", "loihi2")
+    assert result["resources"]["nodes"]["lif1-relay-1"]["neurons"] == 32
+    assert result["chips_limited_by"] == "cores"
+    assert result["host"] == {"encoder": [], "tail": []}
+    host = call(0, "check", files / "chain.nir", "--target", "loihi2")["host"]["encoder"]
+    assert host == [{"name": "conv1", "kind": "conv2d"}, {"name": "lif1", "kind": "lif"}]
+    assert run(["check", str(files / "chain.nir"), "--target", "loihi2"]) == 0
+    assert "host      encoder: conv1 (conv2d), lif1 (lif)" in capsys.readouterr().out
 
 
 def test_all_findings_at_once(call, tmp_path: Path) -> None:
@@ -99,9 +110,7 @@ def test_foreign_file(target: str, files, call) -> None:
         (["--target", "lohi2"], 2, "ND101", "loihi2"),
         (["--target", "loihi2", "--profile", "lohi"], 2, "ND101", "loihi"),
         (["--target", "loihi2", "--profile", "./none.toml"], 2, "ND112", "loihi2"),
-        (["--target", "onnx"], 3, "ND501", "loihi2, nir"),
         (["--target", "loihi"], 3, "ND501", "loihi2, nir"),
-        (["--target", "speck"], 3, "ND501", "loihi2, nir"),
         ([], 2, "ND100", "check --help"),
     ],
 )

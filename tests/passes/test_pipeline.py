@@ -1,11 +1,15 @@
 """The runner: order, logs, conditions, and collecting all findings."""
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
-from graphs import paper_chain, random_graph, skip_chain
+from graphs import conv, paper_chain, random_graph, skip_chain
 
 from neurodeploy.config.target import TargetSpec
 from neurodeploy.diagnostics import UnsupportedError, UsageError
-from neurodeploy.ir.nodes import Norm
+from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.nodes import LIF, Input, Norm, Output, SumPool2d
 from neurodeploy.passes.pipeline import PASSES, compile_graph
 from neurodeploy.targets.base import load_target
 
@@ -45,11 +49,21 @@ def test_an_unknown_pass_or_node_kind_is_named():
 
 
 def test_collect_gathers_the_findings_of_every_pass():
-    """An unbalanced network with a pool that cannot be folded: both are reported, and purity's consequence too."""
+    """A pool that cannot be folded and two convolutions in a row: each is reported once, and what is left."""
     target = load_target("loihi2").spec
-    assert {f.code for f in compile_graph(skip_chain(), target, collect=True).findings} == {"ND221"}
-    with pytest.raises(UnsupportedError, match="paths of different length"):
-        compile_graph(skip_chain(), target)
+    assert compile_graph(skip_chain(), target, collect=True).findings == ()
+    rng = np.random.default_rng(0)
+    nodes = {
+        "input": Input((2, 7, 7), "binary"),
+        "pool": SumPool2d((2, 2), (2, 2)),
+        "conv1": conv(rng, 2, 2, padding=(1, 1)),
+    }
+    nodes |= {"conv2": conv(rng, 2, 2, (1, 1)), "lif": LIF((2, 3, 3), 0.25, 0.5), "output": Output()}
+    graph = Graph(nodes, tuple(pairwise(nodes)))
+    found = compile_graph(graph, target, collect=True).findings
+    assert sorted((f.code, f.node) for f in found) == [("ND217", "pool"), ("ND302", "conv1"), ("ND304", "conv2")]
+    with pytest.raises(UnsupportedError, match="cannot be folded"):
+        compile_graph(graph, target)
 
 
 def test_every_pass_has_a_summary_and_every_target_names_known_ones():

@@ -1,8 +1,11 @@
 """Counting differences."""
 
+import numpy as np
 from graphs import paper_chain, random_input
 
+from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.interpret import interpret
+from neurodeploy.ir.nodes import Input, Linear, Output
 from neurodeploy.passes.fold_pool import fold_pool
 from neurodeploy.passes.quantize import quantize
 from neurodeploy.verification.compare import compare
@@ -49,3 +52,27 @@ def test_a_state_or_an_output_alone_is_a_difference_where_arithmetic_is_the_same
     found = compare(graph, golden, without_states, exact=False)
     assert found.equal  # another order of float sums is no difference of spikes
     assert found.state_differences is None
+
+
+def test_classes_of_an_artifact_with_a_tail_are_those_of_the_tail():
+    """A chip that puts out what enters the tail: the class is decided behind a layer that swaps the two values."""
+    chip = Graph(
+        {"input": Input((2,)), "fc": Linear(np.eye(2), np.zeros(2)), "output": Output()},
+        (("input", "fc"), ("fc", "output")),
+        timesteps=1,
+    )
+    tail = chip.with_nodes({"fc": Linear(np.eye(2)[::-1] * [[1.0], [0.5]], np.zeros(2))})
+    golden = {
+        "input": np.zeros((2, 1, 2)),
+        "output": np.asarray([[[4.0, 1.0]], [[4.0, 3.0]]]),
+        "host_output": np.asarray([[[1.0, 2.0]], [[3.0, 2.0]]]),
+    }
+    same = compare(chip, golden, golden, exact=True, tail=tail)
+    assert (same.equal, same.host_output_max_difference, same.prediction_differences) == (True, 0.0, 0)
+    # The interpreter runs the tail on what was found: off by 1.5, as the output is, and that changes a class.
+    found = {"output": np.asarray([[[4.0, 2.5]], [[4.0, 3.0]]])}
+    other = compare(chip, golden, found, exact=False, tail=tail)
+    assert (other.output_max_difference, other.host_output_max_difference) == (1.5, 1.5)
+    assert (other.prediction_differences, other.equal) == (1, False)
+    assert compare(chip, golden, found, exact=False).prediction_differences == 0  # the chip's own argmax is no class
+    assert compare(chip, golden, golden, exact=True).host_output_max_difference is None
