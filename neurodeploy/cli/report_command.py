@@ -61,9 +61,9 @@ def command(
     """
     from neurodeploy.reporting import DEFAULT_PROFILES, report
     from neurodeploy.reporting.text import report_text
-    from neurodeploy.targets.base import load_target
+    from neurodeploy.targets.base import load_target, refuse_check_only
 
-    load_target(target)
+    refuse_check_only(load_target(target))
     made = report(
         *runs,
         target=target,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from neurodeploy.config.chip import ChipRules
 from neurodeploy.diagnostics import UsageError
 
-#: Name in ``emitters`` -> the function that writes these files: ``(graph, folder) -> None``.
+#: Name in ``emitters`` -> the function that writes these files: ``(graph, folder) -> findings``.
 EMITTERS = {
     "onnx": "neurodeploy.targets.onnx_model:write",
     "netx": "neurodeploy.targets.netx:write",

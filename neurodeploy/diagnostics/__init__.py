@@ -19,7 +19,6 @@ from neurodeploy.diagnostics.errors import (
     UnsupportedError,
     UsageError,
     VerificationError,
-    not_built,
 )
 from neurodeploy.diagnostics.findings import Finding, first_error
 from neurodeploy.diagnostics.pages import codes, page
@@ -35,6 +34,5 @@ __all__ = [
     "codes",
     "first_error",
     "nearest",
-    "not_built",
     "page",
 ]

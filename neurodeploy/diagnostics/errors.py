@@ -75,8 +75,3 @@ class VerificationError(NeurodeployError):
     """Exit 4: a verification found differences."""
 
     exit_code = 4
-
-
-def not_built(what: str, *, fix: str, where: str = "") -> UnsupportedError:
-    """The error for an option that the interface names and this version does not build yet (ND501, exit 3)."""
-    return UnsupportedError("ND501", f"{what} is not built yet in this version", where=where, fix=fix)

@@ -23,7 +23,8 @@ class Graph:
         timesteps: T the network was made for, None where unknown.
         dt: Seconds per step; only NIR files and energy use it.
         arithmetic: Arithmetic this graph is meant for: ``float32``, ``float64``, or ``loihi`` (integers).
-        scales: Neuron node -> integer units per real unit of its membrane, for quantized graphs.
+        scales: Neuron node -> integer units per real unit of its membrane, for quantized graphs; Input and neuron
+            nodes -> 2^g for graphs that were snapped to grids 2^-g (``--exact``).
         origin: Where it came from, for people.
         recurrent: Edges that deliver one step late: what leaves their source at step t arrives at t + 1, and nothing
             (zero) arrives at the first step. Every cycle holds at least one.

@@ -6,7 +6,8 @@ per neuron::
     y[c, h, w] = 1·s[c, h, w]          a depthwise 1x1 convolution; in front of ``(C, L)`` and ``(N,)`` likewise
 
 With ``pools_only`` just the pools in front of neurons get one (portable NIR adds spikes where edges meet, but has no
-average pool): ``fold_pool`` or ``average_to_sum`` then finds a synapse to put the pool into.
+average pool): ``fold_pool`` or ``average_to_sum`` then finds a synapse to put the pool into. It has no groups, which
+NIR readers cannot load; its zeros count as ``sop``, not as ``sop_nonzero``.
 
 Pre: norms are folded.
 Post: whatever carries spikes (a spiking population, a binary Input, either through pools, Flatten or Delay) into a
@@ -44,7 +45,7 @@ def skip_synapses(graph: Graph, *, pools_only: bool = False) -> Graph:
             edges.append((source, target))
             continue
         name = free_name(nodes, f"{source}-to-{target}")
-        nodes[name] = identity(graph.shapes[source])
+        nodes[name] = identity(graph.shapes[source], dense=pools_only)
         edges.extend([(source, name), (name, target)])
         if (source, target) in late:  # the late edge stays the one that leaves the spikes
             late = (late - {(source, target)}) | {(source, name)}
@@ -68,11 +69,14 @@ def _own_synapses(graph: Graph) -> Graph:
     return replace(graph, nodes=nodes, edges=tuple(edges), recurrent=frozenset(late))
 
 
-def identity(shape: Shape) -> Synapse:
-    """The synapse that puts out what it reads."""
+def identity(shape: Shape, *, dense: bool = False) -> Synapse:
+    """The synapse that puts out what it reads; ``dense``: without groups, zeros beside the diagonal."""
     size = shape[0]
     bias = np.zeros(size, np.float32)
     if len(shape) == 1:
         return Linear(np.eye(size, dtype=np.float32), bias)
+    if dense:
+        eye = np.eye(size, dtype=np.float32).reshape(size, size, *(1,) * (len(shape) - 1))
+        return Conv2d(eye, bias) if len(shape) == 3 else Conv1d(eye, bias)
     ones = np.ones((size, 1, *(1,) * (len(shape) - 1)), np.float32)
     return Conv2d(ones, bias, groups=size) if len(shape) == 3 else Conv1d(ones, bias, groups=size)

@@ -15,6 +15,7 @@ from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.interpret import ARITHMETICS
 from neurodeploy.ir.nir_io import ReadOptions
 from neurodeploy.ir.nodes import Input, Integrator
+from neurodeploy.passes.exact_input import snap_input
 from neurodeploy.passes.purity import purity
 from neurodeploy.passes.tail import as_tail_input
 from neurodeploy.sim.engine import Engine, Result
@@ -84,6 +85,8 @@ def simulate(
         double=arithmetic == "float64",
     )
     x, steps = _typed(inputs.x, entry), inputs.timesteps
+    if encoder is None:
+        x, _ = snap_input(runnable.graph, x)  # what was proven of an exact graph holds for inputs on its grid
     started = time.perf_counter()
     host_layers: tuple[LayerCounts, ...] = ()
     encoded = None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurodeploy.config.target import EMITTERS, TargetSpec, parse_target, validate_target
-from neurodeploy.diagnostics import NeurodeployError, UnsupportedError, UsageError, nearest
+from neurodeploy.diagnostics import Finding, NeurodeployError, UnsupportedError, UsageError, nearest
 from neurodeploy.ir.graph import Graph
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ class Target:
     Attributes:
         name: Name for ``--target``.
         spec: What it can hold and which passes lead there.
-        emit: Writes what the target adds to the artifact folder, beside what every artifact has.
+        emit: Writes what the target adds to the artifact folder, beside what every artifact has; what it left out, and
+            why, are the findings.
     """
 
     name: str
     spec: TargetSpec
-    emit: Callable[[Graph, Path], None]
+    emit: Callable[[Graph, Path], list[Finding]]
 
 
 def target_names() -> list[str]:
@@ -106,9 +107,10 @@ def _from_plugin(name: str, point: metadata.EntryPoint) -> Target:
     return Target(name, spec, lambda graph, folder: _emit_foreign(name, emit, graph, folder))
 
 
-def _emit_foreign(name: str, emit: Callable[[Graph, Path], None], graph: Graph, folder: Path) -> None:
+def _emit_foreign(name: str, emit: Callable[[Graph, Path], None], graph: Graph, folder: Path) -> list[Finding]:
     try:
         emit(graph, folder)
+        return []
     except NeurodeployError:  # says already what is wrong
         raise
     except Exception as error:
@@ -120,10 +122,12 @@ def _emit_foreign(name: str, emit: Callable[[Graph, Path], None], graph: Graph, 
         ) from error
 
 
-def _write_kit(folder: Traversable, spec: TargetSpec, graph: Graph, out: Path) -> None:
+def _write_kit(folder: Traversable, spec: TargetSpec, graph: Graph, out: Path) -> list[Finding]:
+    findings: list[Finding] = []
     for file in spec.files:
         kit, _, name = file.rpartition("/")  # loihi2/run_lava.py: the kit of another shipped target
         (out / name).write_bytes(((_shipped()[kit] if kit else folder) / name).read_bytes())
     for name in spec.emitters:
         module, function = EMITTERS[name].split(":")
-        getattr(importlib.import_module(module), function)(graph, out)
+        findings += getattr(importlib.import_module(module), function)(graph, out)
+    return findings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -137,12 +138,19 @@ def export(
     golden = golden_vectors(compilation, fed[:GOLDEN_SAMPLES], checked.timesteps)
     options_taken = {"fold": fold, "quantize": quantize if target.spec.quantize else None, "calibration": calibration}
     compiled = {**compile_document(compilation, target, findings, accuracies), **options_taken}
+
+    def emit(into: Path) -> None:
+        notes = target.emit(compilation.graph, into)
+        compiled["findings"] += [note.to_json() for note in notes]
+
     if dry_run:
+        with TemporaryDirectory() as scratch:  # what it would leave out is part of the answer
+            emit(Path(scratch))
         return Export(None, _result(None, compiled, {}))
     from neurodeploy.manifest import collect
 
     with folder_in_place(folder, replaces=is_artifact) as building:
-        target.emit(compilation.graph, building)
+        emit(building)
         write_nir(compilation.graph, building / NETWORK)
         for part, file in ((compilation.encoder, ENCODER), (compilation.tail, TAIL)):
             if part is not None:

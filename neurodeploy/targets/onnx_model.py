@@ -23,9 +23,8 @@ from typing import Any
 from neurodeploy.diagnostics import Finding, UnsupportedError
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.machine import require_machine
-from neurodeploy.ir.nodes import SYNAPSES, MaxPool2d
+from neurodeploy.ir.nodes import SYNAPSES
 from neurodeploy.targets.onnx_integers import integer_findings
-from neurodeploy.targets.onnx_operators import padding_inside_window
 from neurodeploy.targets.onnx_step import OneStep
 from neurodeploy.targets.onnx_unrolled import Unrolled
 
@@ -34,18 +33,19 @@ UNROLLED, STEP = "network.onnx", "network_step.onnx"
 LARGEST_FILE = 2**31 - 2**24
 
 
-def write(graph: Graph, folder: Path) -> None:
-    """Both forms of ``graph`` into ``folder``; see :func:`unrolled` for what is refused."""
+def write(graph: Graph, folder: Path) -> list[Finding]:
+    """Both forms of ``graph`` into ``folder``; see :func:`unrolled` for what is refused. Nothing is left out."""
     (folder / UNROLLED).write_bytes(_bytes(unrolled(graph)))
     (folder / STEP).write_bytes(_bytes(one_step(graph)))
+    return []
 
 
 def unrolled(graph: Graph, timesteps: int | None = None) -> Any:
     """The ``ModelProto`` over ``timesteps`` steps (default: those of the graph).
 
     Raises:
-        UnsupportedError: No number of steps, float64 arithmetic, a pool without inputs in a window (ND245); a sum of
-            integers not proven exact (ND246); not a graph of the integer machine (ND213); too large a file (ND247).
+        UnsupportedError: No number of steps, float64 arithmetic (ND245); a sum of integers not proven exact (ND246); not
+            a graph of the integer machine (ND213); too large a file (ND247).
     """
     steps = timesteps if timesteps is not None else graph.timesteps
     _require(graph, [*onnx_findings(graph), *_steps_findings(steps)])
@@ -64,11 +64,6 @@ def onnx_findings(graph: Graph) -> Iterator[Finding]:
     if graph.arithmetic == "float64":
         rule, fix = "ONNX Runtime has no convolution in float64", "compile for float32"
         yield Finding("ND245", "error", "", rule, "float64", "float32", "", fix)
-    for name, node in graph.nodes.items():
-        if isinstance(node, MaxPool2d) and not padding_inside_window(node):
-            rule = "a window of this max pool can hold nothing but padding, which has no largest value"
-            measured, fix = f"padding {node.padding}", "a padding smaller than the window"
-            yield Finding("ND245", "error", name, rule, measured, f"window {node.kernel}", "", fix)
     size = sum(graph.nodes[name].weight.size for name in graph.names(SYNAPSES)) * 4  # type: ignore[attr-defined]
     if size > LARGEST_FILE:
         rule, fix = "the weights do not fit one ONNX file", "export for nir, whose HDF5 file has no such limit"

@@ -218,7 +218,7 @@ def test_text_error_goes_to_stderr_with_the_way_out(files: Path, capsys) -> None
     assert captured.err.splitlines() == [
         "error[ND101]: no such target: lohi2",
         "  where  --target",
-        "  try    did you mean loihi2?",
+        "  try    did you mean loihi2 or loihi?",
         "  more   neurodeploy explain ND101",
     ]
 
@@ -247,7 +247,7 @@ def test_ctrl_c(files: Path, capsys, monkeypatch) -> None:
 
 def test_exit_code_and_streams_of_the_program(files: Path, tmp_path: Path) -> None:
     """The installed program, not only the function: exit code 3, JSON alone on standard output."""
-    words = [sys.executable, "-m", "neurodeploy", "check", str(files / "skip.nir"), "--target", "loihi2", "--json"]
+    words = [sys.executable, "-m", "neurodeploy", "check", str(files / "sew.nir"), "--target", "loihi2", "--json"]
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 3
     assert json.loads(done.stdout)["result"]["fits"] is False

@@ -57,7 +57,7 @@ def test_files(here: Path) -> None:
     [
         (["nothing-here"], 2, "ND101"),
         (["digits-conv-vanilla", "--target", "lohi2"], 2, "ND101"),
-        (["digits-conv-vanilla", "--target", "truenorth"], 3, "ND501"),
+        (["digits-conv-vanilla", "--target", "truenorth"], 3, "ND258"),
         (["digits-conv-vanilla", "--profile", "lohi"], 2, "did you mean loihi"),
         (["digits-conv-vanilla", "digits-conv-vanilla"], 2, "ND113"),
         (["digits-conv-vanilla", "--html", "runs"], 2, "is a directory"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from neurodeploy.diagnostics import UnsupportedError, UsageError, codes, nearest, not_built, page
+from neurodeploy.diagnostics import UnsupportedError, UsageError, codes, nearest, page
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = ["What it means", "Why it matters", "Example", "How to fix"]
@@ -58,14 +58,13 @@ def test_nearest() -> None:
     assert nearest("aa", ["aab", "aac", "aad", "aae"], most=2).count(" or ") == 1
 
 
-def test_not_built_is_unsupported() -> None:
-    error = not_built("--exact", where="--exact", fix="leave it out")
-    assert isinstance(error, UnsupportedError)
-    assert (error.exit_code, error.code) == (3, "ND501")
+def test_an_error_as_json() -> None:
+    error = UnsupportedError("ND258", "it can be checked only", where="--target truenorth", fix="--target nir")
+    assert error.exit_code == 3
     assert error.to_json() == {
-        "code": "ND501",
-        "message": "--exact is not built yet in this version",
-        "where": "--exact",
-        "fix": "leave it out",
+        "code": "ND258",
+        "message": "it can be checked only",
+        "where": "--target truenorth",
+        "fix": "--target nir",
         "findings": [],
     }

@@ -57,6 +57,7 @@ def test_composed_kernels_mean_the_same(
         nodes = {"input": Input(shape, "binary"), "conv": _compose_conv(pool, ones), "output": Output()}
         naive = Graph(nodes, tuple(pairwise(nodes)), timesteps=2)
         meant = interpret(pool_then_conv(pool, ones, shape), np.ones_like(x)).output
+        assume(np.any(meant))  # a kernel that reads nothing but padding along one axis hides the other
         assert np.any(interpret(naive, np.ones_like(x)).output > meant)
         assert folded == graph
         return
