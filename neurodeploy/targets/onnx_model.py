@@ -44,8 +44,8 @@ def unrolled(graph: Graph, timesteps: int | None = None) -> Any:
     """The ``ModelProto`` over ``timesteps`` steps (default: those of the graph).
 
     Raises:
-        UnsupportedError: No number of steps, float64 arithmetic (ND245); a sum of integers not proven exact (ND246); not
-            a graph of the integer machine (ND213); too large a file (ND247).
+        UnsupportedError: No number of steps, float64 arithmetic (ND245); a sum of integers not proven exact (ND246);
+            not a graph of the integer machine (ND213); too large a file (ND247).
     """
     steps = timesteps if timesteps is not None else graph.timesteps
     _require(graph, [*onnx_findings(graph), *_steps_findings(steps)])
