@@ -75,5 +75,7 @@ def test_every_layer_of_a_deep_net(in_lava, same, name, layers):
     rates = {key: float(spikes.mean()) for key, spikes in meaning.spikes.items()}
     assert min(rates.values()) > 0.01, rates
     relays = [key for key in rates if "relay" in key]
+    compared = sum(spikes.size for spikes in meaning.spikes.values())
+    print(f"\n  {name} in Lava: 0 of {compared:,} spikes differ, u and v of {len(meaning.membrane)} layers equal")
     assert len(rates) - len(relays) == layers
     assert bool(relays) == (name == "resnet20")
