@@ -79,7 +79,7 @@ def test_the_figures_are_those_of_verify(runs, capsys):
     assert run(["verify", "digits-conv-rmp/seed-0/export-loihi2", "--with", "engine", "--json"]) == 0
     engine = json.loads(capsys.readouterr().out)["result"]["engine"]
     rows = re.findall(r"^ (\w+) +equal +([\d,]+) +([\d,]+) +([\d,]+)   output differs by 0 at most$", README, re.M)
-    assert {row[0] for row in rows} == {"engine", "lava", "norse", "snntorch", "spikingjelly"}
+    assert {row[0] for row in rows} == {"engine", "lava", "onnxruntime", "norse", "snntorch", "spikingjelly"}
     for row in rows:
         shown = [int(number.replace(",", "")) for number in row[1:]]
         assert shown == [engine["samples"], engine["spikes_compared"], engine["spike_differences"]]
