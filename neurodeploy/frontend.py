@@ -165,6 +165,8 @@ class _Builder:
         if kind == "Identity" or kind.startswith("Dropout"):
             self.values[step] = sources
             return
+        if getattr(module, "inplace", False):
+            self._alone(step)
         node = self._layer(module, before)
         self._add(name, node, sources)
         self.values[step] = (name or "module",)
@@ -244,6 +246,8 @@ class _Builder:
         name = step.target if isinstance(step.target, str) else step.target.__name__
         if name == "getitem" and step in self.values:
             return
+        if name in ("iadd", "add_", "relu_") or step.kwargs.get("inplace"):
+            self._alone(step)
         if name in ("add", "iadd", "add_") and len(step.args) == 2 and not step.kwargs:
             left, right = (self._sources(argument) for argument in step.args)
             self.values[step] = left + right
@@ -257,6 +261,17 @@ class _Builder:
             return  # the batch size, for a view
         else:
             raise NotRead(f"the operation `{name}` is not read", "use layers, additions and flatten(1)")
+
+    def _alone(self, step: Any) -> None:
+        """What is changed in place must be read by nothing else, also not under another name."""
+        value = step.args[0]
+        while True:
+            if len(value.users) > 1:
+                raise NotRead("it changes in place what other layers read too", "inplace=False, or a = a + b")
+            passed = value.args[0] if value.op == "call_module" and value.args else None
+            if passed is None or self.values.get(passed) != self.values.get(value):
+                return
+            value = passed
 
     def _carries(self, step: Any) -> bool:
         return step.args[0] in self.values and not (len(step.args) > 1 and step.args[1] == "shape")

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--target", required=True, help="Target to check against; see `neurodeploy list targets`.")
 @click.option("--profile", help="Hardware profile whose limits count; default: the target's own.")
+@click.option("--timesteps", type=int, help="T that ranges are proven for.  [default: the model's, else 8]")
 @foreign_options
 @output_options
 def command(
     model: str,
     target: str,
     profile: str | None,
+    timesteps: int | None,
     options: ReadOptions,
     as_json: bool,
     quiet: bool,
@@ -34,6 +36,6 @@ def command(
     from neurodeploy.cli.render import check_text
     from neurodeploy.targets.check import check
 
-    result = check(model, target, profile=profile, options=options)
+    result = check(model, target, profile=profile, timesteps=timesteps, options=options)
     emit("check", result, as_json, check_text)
     return 0 if result["fits"] else 3

@@ -29,6 +29,7 @@ from neurodeploy.ir.nodes import (
     Delay,
     Flatten,
     Input,
+    Integrator,
     Node,
     Output,
     Synapse,
@@ -79,6 +80,11 @@ def machine_findings(graph: Graph) -> Iterator[Finding]:
 
     quantize = "quantize it first: neurodeploy export MODEL --target loihi2"
     for name, node in graph.nodes.items():
+        if isinstance(node, Output) and len(graph.sources(name)) > 1:
+            states = [source for source in graph.sources(name) if isinstance(graph.nodes[source], Integrator)]
+            if states:
+                rule, fix = "states of different populations cannot be added", "let one integrator read all synapses"
+                yield finding(name, rule, ", ".join(graph.sources(name)), fix)
         if isinstance(node, (Input, Output, Flatten, Delay)):
             continue
         if isinstance(node, SYNAPSES):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.diagnostics import UnsupportedError
+from neurodeploy.diagnostics import UnsupportedError, UsageError
 from neurodeploy.ir.nir_fields import Fields
 from neurodeploy.ir.nodes import (
     AvgPool2d,
@@ -61,6 +61,14 @@ def conv(node: Fields, shape: Shape) -> Node:
     stride, dilation = node.whole("stride", axes, 1, 1), node.whole("dilation", axes, 1, 1)
     padding = _padding(node, weight.shape[2:], dilation, stride)
     (groups,) = node.whole("groups", 1, 1, 1)
+    size = node.shape("input_shape")
+    if size is not None and len(shape) == axes + 1 and len(size) == axes and size != shape[1:]:
+        raise UsageError(
+            "ND105",
+            f"`{node.name}` says that its input is {size}, but {shape[1:]} enters it",
+            where=node.name,
+            fix="correct the layer before it, or write input_shape anew",
+        )
     if weight.shape[0] % groups:
         raise node.refuse(f"{weight.shape[0]} output channels in {groups} groups", "groups must divide the channels")
     if axes == 1:

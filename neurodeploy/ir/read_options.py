@@ -77,7 +77,10 @@ def apply_options(graph: Graph, options: ReadOptions) -> Graph:
         elif isinstance(node, Threshold) and options.compare is not None:
             changed[name] = replace(node, compare=options.compare)  # type: ignore[arg-type]
     timesteps = graph.timesteps if options.timesteps is None else options.timesteps
-    return replace(graph.with_nodes(changed), timesteps=timesteps)
+    other = any((options.dt, options.discretize, options.reset, options.compare, options.spikes))
+    # The grids of an exact graph were proven for the neurons in the file, not for others.
+    scales = {} if other and graph.arithmetic != "loihi" else graph.scales
+    return replace(graph.with_nodes(changed), timesteps=timesteps, scales=scales)
 
 
 def _firing(name: str, node: LIF, options: ReadOptions) -> LIF:

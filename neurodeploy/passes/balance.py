@@ -141,13 +141,10 @@ def _with_relays(graph: Graph, needed: dict[Path, int]) -> Graph:
         for p, steps in needed.items():
             if p.source == source:
                 _move(p, chain[steps], steps, copies, nodes, edges, late)
-    unread = [n for n, node in nodes.items() if isinstance(node, Flatten) and not any(a == n for a, _ in edges)]
-    return replace(
-        graph,
-        nodes={n: node for n, node in nodes.items() if n not in unread},
-        edges=tuple(e for e in edges if e[1] not in unread),
-        recurrent=frozenset(late),
-    )
+    while unread := [n for n, node in nodes.items() if isinstance(node, Flatten) and all(a != n for a, _ in edges)]:
+        nodes = {n: node for n, node in nodes.items() if n not in unread}
+        edges = [e for e in edges if e[1] not in unread]
+    return replace(graph, nodes=nodes, edges=tuple(edges), recurrent=frozenset(late))
 
 
 def _move(

@@ -54,6 +54,9 @@ def _refusal(graph: Graph, name: str) -> Finding | None:
     if len(sources) != 1 or not isinstance(graph.nodes[sources[0]], SYNAPSES):
         kinds = ", ".join(f"`{s}` ({graph.nodes[s].kind})" for s in sources)
         return Finding("ND214", "error", name, f"a norm can only be folded into one synapse; it reads {kinds}", fix=fix)
+    if (sources[0], name) in graph.recurrent:
+        rule = f"`{sources[0]}` is read a step late: at the first step the norm puts out its shift, the synapse nothing"
+        return Finding("ND214", "error", name, rule, fix="delay the edge before the synapse instead")
     if graph.targets(sources[0]) != (name,):
         readers = ", ".join(f"`{t}`" for t in graph.targets(sources[0]))
         rule = f"`{sources[0]}` is read by {readers}: folding the norm would change what the others read"

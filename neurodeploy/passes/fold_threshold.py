@@ -36,6 +36,7 @@ from neurodeploy.diagnostics import Finding, UnsupportedError
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.ir.nodes import LIF, SYNAPSES, Conv2d, CubaLIF, Linear, Node, Norm, Synapse
 from neurodeploy.passes.fold_norm import refusals as norm_refusals
+from neurodeploy.passes.new_names import free_name
 
 _FIX = "--fold weights, which every layer can take"
 
@@ -93,8 +94,8 @@ def _folded(graph: Graph, name: str, reference: str) -> Graph:
             identities.append(source)
     for norm in folded:
         graph = graph.without(norm, changed)
-    for number, source in enumerate(identities, 1):
-        graph = _with_skip(graph, source, name, f"{name}-skip" + (f"-{number}" if number > 1 else ""), unit)
+    for source in identities:
+        graph = _with_skip(graph, source, name, free_name(graph.nodes, f"{name}-skip"), unit)
     return graph
 
 

@@ -16,9 +16,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from neurodeploy.diagnostics import UsageError
 from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.ir.nodes import SYNAPSES, Node, Synapse
+from neurodeploy.passes.new_names import free_name
 from neurodeploy.passes.ranges import WEIGHT_LIMIT
 
 #: Copies of one synapse at most: beyond, the scale is bounded instead.
@@ -64,10 +64,9 @@ def split_parallel(graph: Graph) -> Graph:
 
 
 def _with_copies(graph: Graph, name: str, copies: list[Synapse]) -> Graph:
-    names = [name, *(f"{name}-{number}" for number in range(2, len(copies) + 1))]
-    taken = [other for other in names[1:] if other in graph.nodes]
-    if taken:
-        raise UsageError("ND105", f"`{taken[0]}` is the name of a parallel synapse", where=taken[0], fix="rename it")
+    names = [name]
+    for number in range(2, len(copies) + 1):
+        names.append(free_name({*graph.nodes, *names}, f"{name}-{number}"))
     nodes: dict[str, Node] = {}
     for key, node in graph.nodes.items():
         nodes.update(zip(names, copies, strict=True) if key == name else [(key, node)])

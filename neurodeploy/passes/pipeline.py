@@ -180,6 +180,10 @@ def _spiking_pool(state: Compilation, context: Context) -> Compilation:
     return replace(state, graph=spikings.spiking_pool(state.graph))
 
 
+def _dense_spiking_pool(state: Compilation, context: Context) -> Compilation:
+    return replace(state, graph=spikings.spiking_pool(state.graph, dense=True))
+
+
 def _skip_synapses(state: Compilation, context: Context) -> Compilation:
     return replace(state, graph=skips.skip_synapses(state.graph))
 
@@ -194,6 +198,10 @@ def _purity(state: Compilation, context: Context) -> Compilation:
 
 
 def _quantize(state: Compilation, context: Context) -> Compilation:
+    unknown = _kind_findings(state.graph, context.spec)
+    if unknown:  # nothing of them has an integer form
+        first = unknown[0]
+        raise UnsupportedError(first.code, first.rule, where=first.node, fix=first.fix, findings=unknown)
     spec = context.spec.quantize
     bits = spec.accumulator_bits if spec else 17
     if context.finetune is not None:
@@ -267,6 +275,9 @@ PASSES: dict[str, Pass] = {
     "partition": Pass("split off the host encoder", _partition, (no_norms,)),
     "tail": Pass("split off the host tail: what is real-valued behind the last spikes", _tail, (no_norms,)),
     "spiking_pool": Pass("max pools over spikes become spiking layers", _spiking_pool, (no_norms,)),
+    "dense_spiking_pool": Pass(
+        "the same without groups, which NIR readers cannot load", _dense_spiking_pool, (no_norms,)
+    ),
     "skip_synapses": Pass("identity synapses where spikes enter a neuron without one", _skip_synapses, (no_norms,)),
     "pool_synapses": Pass("the same where a pool enters a neuron, and nowhere else", _pool_synapses, (no_norms,)),
     "purity": Pass("prove that only binary spikes reach synapses", _purity),

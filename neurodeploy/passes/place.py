@@ -160,27 +160,28 @@ def _number_findings(limits: CoreLimits) -> list[Finding]:
 def _population(graph: Graph, name: str, limits: CoreLimits) -> tuple[dict[str, Any], list[Finding]]:
     shape = graph.shapes[name]
     channels, plane = shape[0], int(np.prod(shape[1:], dtype=np.int64))
-    weights = synapses = axons = fan_in = 0
+    weights = synapses = fan_in = 0
+    axons: dict[tuple[str, ...], int] = {}  # parallel synapses share the axons of what they read
     for source in graph.sources(name):
         node = graph.nodes[source]
         if isinstance(node, SYNAPSES):
             weights += node.weight.size
             fan_in += int(np.prod(node.weight.shape[1:]))
             synapses += synapse_count(node, graph.input_shape(source), graph.shapes[source])
-            axons += int(np.prod(graph.input_shape(source), dtype=np.int64))
+            axons[graph.sources(source)] = int(np.prod(graph.input_shape(source), dtype=np.int64))
     memory_bits = weights * limits.needed_weight_bits
     row: dict[str, Any] = {
         "neurons": channels * plane,
         "synapses": synapses,
         "synaptic_memory_bytes": -(-memory_bits // 8),
-        "axons_in": axons,
+        "axons_in": sum(axons.values()),
         "cores": None,
         "limited_by": None,
     }
     per_channel_bytes = -(-memory_bits // channels // 8)
     findings = []
     if limits.neurons is not None and plane > limits.neurons:
-        fix = "pool or stride earlier so that one channel has fewer neurons; planes are not split across cores yet"
+        fix = "pool or stride earlier: one channel must be smaller; our placer does not split planes across cores"
         rule = f"one channel of this layer has more neurons than a core of {limits.name}"
         findings.append(Finding("ND202", "error", name, rule, plane, limits.neurons, "neurons", fix))
     if limits.synaptic_memory_bytes is not None and per_channel_bytes > limits.synaptic_memory_bytes:
@@ -191,7 +192,7 @@ def _population(graph: Graph, name: str, limits: CoreLimits) -> tuple[dict[str, 
         )
     one_channel = _axons_of_block(graph, name, 1)
     if limits.axons_in is not None and one_channel > limits.axons_in:
-        fix = "pool or stride before this layer, or use fewer channels; inputs are not split across cores yet"
+        fix = "pool or stride before this layer, or use fewer channels; our placer does not split inputs across cores"
         rule = f"one channel of this layer has more source neurons than a core of {limits.name} has input axons"
         findings.append(Finding("ND204", "error", name, rule, one_channel, limits.axons_in, "axons", fix))
     if limits.fan_in is not None and fan_in > limits.fan_in:
@@ -216,14 +217,15 @@ def _population(graph: Graph, name: str, limits: CoreLimits) -> tuple[dict[str, 
 
 def _axons_of_block(graph: Graph, name: str, channels: int) -> int:
     """Source neurons that the first ``channels`` channels of population ``name`` read."""
-    axons = 0
+    axons: dict[tuple[str, ...], int] = {}
     for source in graph.sources(name):
         node = graph.nodes[source]
         if isinstance(node, SYNAPSES):
             groups = 1 if isinstance(node, Linear) else node.groups
             read = -(-channels * groups // node.weight.shape[0])
-            axons += read * int(np.prod(graph.input_shape(source), dtype=np.int64)) // groups
-    return axons
+            size = read * int(np.prod(graph.input_shape(source), dtype=np.int64)) // groups
+            axons[graph.sources(source)] = max(size, axons.get(graph.sources(source), 0))
+    return sum(axons.values())
 
 
 def synapse_count(node: Any, before: tuple[int, ...], after: tuple[int, ...]) -> int:
@@ -247,7 +249,7 @@ def populations_behind(graph: Graph, name: str) -> list[str]:
     while open_names:
         target = open_names.pop(0)
         if isinstance(graph.nodes[target], NEURONS):
-            found.append(target)
+            found += [target] if target not in found else []  # parallel synapses lead to one population
         else:
             open_names.extend(graph.targets(target))
     return found

@@ -128,6 +128,9 @@ def populations(
         if first_error(problems):
             continue
         node, synapses = _on_machine(graph, name)
+        if graph.timesteps is None and 1.0 in (node.decay, getattr(node, "current_decay", 0.0)):
+            rule = "nothing says the number of timesteps: the range of this layer is proven for one"
+            findings.append(Finding("ND118", "warning", name, rule, fix="pass --timesteps T"))
         result = _chosen(name, node, synapses, limits or Limits(), graph.timesteps or 1, method, calibration)
         if isinstance(result, Population):
             found[name] = result
@@ -272,6 +275,10 @@ def _largest(node: Synapse) -> float:
     return float(np.max(np.abs(node.weight)))
 
 
+def _fires(value: float, node: LIF) -> bool:
+    return value >= float(node.threshold) if node.compare == "ge" else value > float(node.threshold)
+
+
 def _is_relay(node: Node, synapses: Mapping[str, Synapse]) -> bool:
     """Case 3: what leaves is what came in."""
     if not isinstance(node, LIF) or len(synapses) != 1 or float(node.decay) != 0.0:
@@ -282,7 +289,7 @@ def _is_relay(node: Node, synapses: Mapping[str, Synapse]) -> bool:
     taps = synapse.weight.reshape(synapse.weight.shape[0], -1)
     values = taps[taps != 0]
     one_each = bool(np.all(np.count_nonzero(taps, axis=1) == 1)) and not np.any(synapse.bias)
-    return one_each and bool(np.all(values == values[0])) and float(values[0]) >= float(node.threshold)
+    return one_each and bool(np.all(values == values[0])) and _fires(float(values[0]), node)
 
 
 def _no_scale(name: str, code: str, rule: str, measured: object) -> Finding:

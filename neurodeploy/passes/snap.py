@@ -123,11 +123,14 @@ def _snapped(graph: Graph, entry: Entry) -> _Snapped:
             group = groups.get(synapse, ())
             if done >= set(group) or not all(_known(graph, member, known) for member in group):
                 continue
+            if not all(_known(graph, other, known, group) for member in group for other in graph.targets(member)):
+                continue  # what meets the group in a neuron is not known yet: its membrane could not be bounded
             graph, _, found = _decide(graph, group, known)
             findings += found
             done |= set(group)
             known.update(walk(graph, enters, group, known)[0])
-        known.update(walk(graph, enters, [name], known)[0])
+        if done >= set(groups.get(name, ())):
+            known.update(walk(graph, enters, [name], known)[0])
     graph = graph.with_nodes({name: _between(graph, name, known) for name in graph.names(LIF)})
     scales = {graph.input: 2.0**entry.bits}
     for name in graph.names((LIF, Integrator)):
@@ -150,8 +153,8 @@ def _harm_of(graph: Graph, entry: Entry) -> tuple[int, float]:
     return errors, harm
 
 
-def _known(graph: Graph, synapse: str, known: dict[str, Values]) -> bool:
-    return all(s in known or is_spiking(graph.nodes[s]) for s in graph.sources(synapse))
+def _known(graph: Graph, name: str, known: dict[str, Values], group: tuple[str, ...] = ()) -> bool:
+    return all(s in known or s in group or is_spiking(graph.nodes[s]) for s in graph.sources(name))
 
 
 def _groups(graph: Graph) -> list[tuple[str, ...]]:
@@ -173,12 +176,14 @@ def _decide(graph: Graph, group: tuple[str, ...], known: dict[str, Values]) -> t
     Where even the coarsest allowed grid does not fit, that grid is taken and the finding says so.
     """
     reached, chained = behind(graph, group)
+    fed = {t for name in group for t in graph.targets(name) if isinstance(graph.nodes[t], LIF)}
     allowed = SIGNIFICAND // 2 if chained else SIGNIFICAND
     entering = {name: _bits_entering(graph, name, known) for name in group}
     coarsest = max(_coarsest(graph, name, entering[name]) for name in group)
 
     def tried(bits: int) -> tuple[Graph, int, Need]:
         trial = graph.with_nodes({name: _rounded(graph, name, bits, entering[name]) for name in group})
+        trial = trial.with_nodes({name: _reset_on_grid(trial, name, bits) for name in fed})
         _, needs = walk(trial, known[graph.input], (*group, *reached), known)
         limits = [need.limit if need.what == THRESHOLD else min(need.limit, allowed) for need in needs]
         over = [need.bits - limit for need, limit in zip(needs, limits, strict=True)]
@@ -219,13 +224,19 @@ def _rounded(graph: Graph, name: str, bits: int, entering: int) -> Synapse:
     return replace(node, weight=weight, bias=bias)
 
 
+def _reset_on_grid(graph: Graph, name: str, bits: int) -> LIF:
+    node = graph.nodes[name]
+    assert isinstance(node, LIF)
+    return replace(node, v_reset=np.rint(node.v_reset * 2.0**bits) / 2.0**bits)
+
+
 def _between(graph: Graph, name: str, known: dict[str, Values]) -> LIF:
     """Case 3: reset value onto the grid, threshold half a step below the grid point that it means."""
     node = graph.nodes[name]
     assert isinstance(node, LIF)
     assert graph.timesteps is not None
     current = _bits_entering(graph, name, known)
-    node = replace(node, v_reset=np.rint(node.v_reset * 2.0**current) / 2.0**current)
+    node = _reset_on_grid(graph, name, current)
     step = 2.0 ** -finest_bits(node, current, graph.timesteps)
     first = np.ceil(node.threshold / step)  # the first grid point that fires
     if node.compare == "gt":

@@ -30,8 +30,8 @@ from neurodeploy.passes.new_names import free_name
 HALF = 0.5
 
 
-def spiking_pool(graph: Graph) -> Graph:
-    """The graph without max pools over spikes."""
+def spiking_pool(graph: Graph, *, dense: bool = False) -> Graph:
+    """The graph without max pools over spikes; ``dense``: windows without groups, which NIR readers cannot load."""
     kinds = value_kinds(graph)
     nodes: dict[str, Node] = {}
     windows: dict[str, str] = {}
@@ -41,7 +41,10 @@ def spiking_pool(graph: Graph) -> Graph:
             windows[name] = free_name(graph.nodes, f"{name}-window")
             ones = np.ones((channels, 1, *node.kernel), np.float32)
             bias = np.zeros(channels, np.float32)
-            nodes[windows[name]] = Conv2d(ones, bias, node.stride, node.padding, groups=channels)
+            if dense:
+                ones = np.eye(channels, dtype=np.float32)[:, :, None, None] * ones[:, 0][:, None]
+            groups = 1 if dense else channels
+            nodes[windows[name]] = Conv2d(ones, bias, node.stride, node.padding, groups=groups)
             nodes[name] = LIF(graph.shapes[name], np.asarray(0.0), np.asarray(HALF))
         else:
             nodes[name] = node

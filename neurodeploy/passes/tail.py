@@ -124,6 +124,13 @@ def _cut(graph: Graph, tail: set[str]) -> tuple[Sum, set[str]]:
         idle = {name for name in leaving if not isinstance(graph.nodes[name], (*SPIKING, *SYNAPSES, Input))}
         if len(sums) == 1:
             (only,) = sums
+            if len(only) > 1 and any(isinstance(graph.nodes[source], Integrator) for source, _ in only):
+                raise UnsupportedError(
+                    "ND307",
+                    f"{len(only)} populations are added behind the last spikes, and each has a scale of its own",
+                    where=", ".join(source for source, _ in only),
+                    fix="let one integrator add up the synapses of all of them",
+                )
             if len(only) > 1 or not idle or isinstance(graph.nodes[only[0][0]], Integrator):
                 return only, tail
         if not idle:
@@ -219,8 +226,10 @@ def _machine_holds(graph: Graph, name: str, values: dict[str, ValueKind]) -> boo
     if isinstance(node, Integrator):
         plain = bool(np.all(node.decay == 1.0) and np.all(node.gain == 1.0) and np.all(node.offset == 0.0))
         return plain and all(isinstance(graph.nodes[s], SYNAPSES) or _carries_spikes(graph, s) for s in sources)
-    if isinstance(node, Output):
-        return all(isinstance(graph.nodes[source], (LIF, Integrator, Input)) for source in sources)
+    if isinstance(node, Output):  # each population has a scale of its own: only spikes can be added there
+        return (len(sources) == 1 and isinstance(graph.nodes[sources[0]], (LIF, Integrator, Input))) or all(
+            _carries_spikes(graph, source) and isinstance(graph.nodes[source], (LIF, Input)) for source in sources
+        )
     return False
 
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from neurodeploy.sim.plan import Plan
 
 
-def destinations(plan: Plan, name: str) -> list[tuple[str, int]] | None:
-    """``(synapse, cores behind it)`` for every synapse that reads ``name``; None without a placement."""
+def destinations(plan: Plan, name: str) -> list[tuple[list[str], int]] | None:
+    """``(synapses, cores)`` for every population that synapses lead to from ``name``; None without a placement."""
     graph, cores = plan.graph, plan.cores
     if not cores:
         return None
-    found: list[tuple[str, int]] = []
+    found: dict[str, list[str]] = {}
     waiting: list[tuple[str, ...]] = [(target,) for target in graph.targets(name)]
     while waiting:
         path = waiting.pop(0)
@@ -31,18 +31,26 @@ def destinations(plan: Plan, name: str) -> list[tuple[str, int]] | None:
             behind = [n for n in graph.targets(path[-1]) if isinstance(graph.nodes[n], NEURONS)]
             if not behind or any(n not in cores for n in behind):
                 return None
-            found.append((path[-1], sum(cores[n] for n in behind)))
+            for population in behind:
+                found.setdefault(population, []).append(path[-1])
         elif isinstance(node, (Flatten, Delay)):
             waiting.extend((*path, target) for target in graph.targets(path[-1]))
         elif not isinstance(node, Output):
             return None  # a pool on the way: nobody says which core does it
         if len(set(path)) < len(path):
             return None  # a spike that goes round and round in delays
-    return found
+    return [(synapses, cores[population]) for population, synapses in found.items()]
 
 
-def reaching(plan: Plan, synapse: str) -> np.ndarray:
-    """1 for every source neuron with at least one connection, in the neurons' order (channels last), int64."""
+def reaching(plan: Plan, synapses: list[str]) -> np.ndarray:
+    """1 for every source neuron with at least one connection through any of ``synapses`` into one population.
+
+    In the neurons' order (channels last), int64. Parallel synapses share a message.
+    """
+    return np.maximum.reduce([_reaching(plan, synapse) for synapse in synapses])
+
+
+def _reaching(plan: Plan, synapse: str) -> np.ndarray:
     node, before = plan.graph.nodes[synapse], plan.graph.input_shape(synapse)
     assert isinstance(node, SYNAPSES)
     # Linear reaches all its outputs from everywhere, so the order behind a Flatten does not matter.

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from neurodeploy.diagnostics import UsageError, nearest
+from neurodeploy.diagnostics import UnsupportedError, UsageError, nearest
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.interpret import ARITHMETICS
 from neurodeploy.ir.nir_io import ReadOptions
-from neurodeploy.ir.nodes import Input, Integrator
+from neurodeploy.ir.nodes import LIF, Input, Integrator
 from neurodeploy.passes.exact_input import snap_input
 from neurodeploy.passes.purity import purity
 from neurodeploy.passes.tail import as_tail_input
@@ -87,6 +87,8 @@ def simulate(
     x, steps = _typed(inputs.x, entry), inputs.timesteps
     if encoder is None:
         x, _ = snap_input(runnable.graph, x)  # what was proven of an exact graph holds for inputs on its grid
+    if arithmetic == "loihi":
+        _require_proven(runnable.graph, steps)
     started = time.perf_counter()
     host_layers: tuple[LayerCounts, ...] = ()
     encoded = None
@@ -124,6 +126,27 @@ def simulate(
         host_output=tail.output if tail else None,
         labels=inputs.y,
     )
+
+
+def _require_proven(graph: Graph, steps: int) -> None:
+    """Neurons that never forget were given a scale for the graph's T: beyond it they may saturate or wrap.
+
+    Raises:
+        UnsupportedError: ND223.
+    """
+    forever = [
+        name
+        for name, node in graph.nodes.items()
+        if isinstance(node, LIF) and name in graph.scales and 1.0 in (node.decay, getattr(node, "current_decay", 0.0))
+    ]
+    if forever and graph.timesteps is not None and steps > graph.timesteps:
+        raise UnsupportedError(
+            "ND223",
+            f"neurons without leak keep their range for {graph.timesteps} timesteps, this run has {steps}",
+            where=", ".join(forever),
+            fix=f"run at most {graph.timesteps}, or export for this many: "
+            f"neurodeploy export MODEL --target loihi2 --timesteps {steps}",
+        )
 
 
 def _run(

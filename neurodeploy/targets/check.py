@@ -12,21 +12,26 @@ from neurodeploy.ir.nodes import Input, Output
 from neurodeploy.passes.pipeline import Compilation, compile_graph
 from neurodeploy.passes.place import CoreLimits, unchecked_limits
 from neurodeploy.targets.base import Target, load_target
-from neurodeploy.targets.model import load_model
+from neurodeploy.targets.model import load_model, with_timesteps
 from neurodeploy.targets.onnx_model import onnx_findings
 
 
 def check(
-    model: str | Path, target: str | Target, *, profile: str | None = None, options: ReadOptions | None = None
+    model: str | Path,
+    target: str | Target,
+    *,
+    profile: str | None = None,
+    timesteps: int | None = None,
+    options: ReadOptions | None = None,
 ) -> dict[str, Any]:
     """Whether a model fits a target: all findings, resources, chips, bottleneck (``result`` of ``check --json``)."""
     target = load_target(target) if isinstance(target, str) else target
     name = profile or target.spec.profile
-    loaded = load_model(model, samples=False, options=options)
+    loaded, told = with_timesteps(load_model(model, samples=False, options=options), timesteps)
     graph = loaded.graph
     limits = core_limits(target, profile)
     compilation = compile_graph(graph, target.spec, limits, collect=True)
-    findings, placement = [*loaded.findings, *compilation.findings], compilation.placement
+    findings, placement = [*loaded.findings, *told, *compilation.findings], compilation.placement
     if first_error(findings) is None:
         for part in (compilation.graph, compilation.encoder, compilation.tail):
             try:

@@ -201,6 +201,8 @@ def _norse(graph: Graph, node: Any, ours: LIF) -> Iterator[_Rule]:
         yield "ignores r", f"r·dt {_some(ours.gain)}", 1, "put the gain into the weights"
     if kind == "LIF" and np.any(node.r != 1.0):
         yield "ignores r", f"r {_some(node.r)}", 1, "put the gain into the weights"
+    if kind == "LIF" and np.any(node.v_leak != 0.0):
+        yield "starts its membranes at v_leak", f"v_leak {_some(node.v_leak)}", 0, "put it into a bias"
     if kind == "CubaLIF" and np.any(node.v_leak != 0.0):
         yield "adds v_leak to the current too", f"v_leak {_some(node.v_leak)}", 0, "put it into a bias"
 

@@ -174,21 +174,32 @@ class Counting:
             counts["spikes_out"].append(self.values[name][:, t].sum())
             counts["messages"].append(self.messages(name, self.values[name][:, t].reshape(self.samples, -1) != 0))
 
-    def messages(self, name, events, seen=()):
-        """Every event goes to every core behind every synapse that reads it; None where a node is on no core, and where
+    def messages(self, name, events):
+        """Every event goes once to every core of every population behind it; None where a node is on no core, and where
         a spike goes round in delays for ever."""
-        total = []
+        reached = self.reached(name)
+        if reached is None:
+            return None
+        return sum(int(events[:, sorted(places)].sum()) * self.cores[n] for n, places in reached.items())
+
+    def reached(self, name, seen=()):
+        """Population -> the source neurons with a connection into it, whatever the number of parallel synapses."""
+        found = {}
         for target in self.graph.targets(name):
             node = self.graph.nodes[target]
+            behind = {}
             if isinstance(node, (Flatten, Delay)):
-                total.append(None if target in seen else self.messages(target, events, (*seen, target)))
+                behind = None if target in seen else self.reached(target, (*seen, target))
             elif isinstance(node, SYNAPSES):
                 neurons = [n for n in self.graph.targets(target) if isinstance(self.graph.nodes[n], NEURONS)]
-                sent = sum(int(events[:, i].sum()) for i in {i for i, _, _ in self.connections[target]})
-                total.append(sent * sum(self.cores[n] for n in neurons) if neurons else None)
+                behind = {n: {i for i, _, _ in self.connections[target]} for n in neurons} or None
             elif not isinstance(node, Output):
-                total.append(None)
-        return None if None in total else sum(total)
+                behind = None
+            if behind is None:
+                return None
+            for n, places in behind.items():
+                found[n] = found.get(n, set()) | places
+        return found
 
 
 def assert_counts(graph, x, arithmetic):

@@ -214,7 +214,7 @@ ROWS = {
     "IF with a gain": (neurons(decay=1.0, gain=np.asarray(0.5)), EVERYONE),
     "another gain": (neurons(gain=np.asarray(0.5)), {"norse", "spikingjelly"}),
     "the gain of NIR's r = 1": (neurons(gain=np.asarray(0.75), threshold=0.375), set()),
-    "an offset": (neurons(offset=np.asarray(0.25)), {"snntorch", "spikingjelly"}),
+    "an offset": (neurons(offset=np.asarray(-0.1), decay=0.9), EVERYONE),
     "v_reset": (neurons(v_reset=np.asarray(-4.0)), EVERYONE),
     "a reset that subtracts": (neurons(threshold=0.25, reset="subtract"), EVERYONE),
     "several spikes": (neurons(threshold=0.125, reset="subtract", spikes="multi"), EVERYONE),
