@@ -357,3 +357,27 @@ def test_shapes(snn):
     graph = from_torch(nn.Linear(7, 2), torch.zeros(1, 7), timesteps=4)
     assert (graph.timesteps, graph.shapes[graph.output]) == (4, (2,))
     assert not graph.names(LIF)
+
+
+class InPlace(nn.Module):
+    """``second(relu(first(x)))`` and, ``shared``, the rectified tensor again under its old name."""
+
+    def __init__(self, shared: bool) -> None:
+        super().__init__()
+        self.first, self.second, self.relu = nn.Linear(7, 7), nn.Linear(7, 7), nn.ReLU(inplace=True)
+        self.shared = shared
+
+    def forward(self, x):
+        kept = self.first(x)
+        out = self.second(self.relu(kept))
+        return out + kept if self.shared else out
+
+
+def test_a_change_in_place_that_others_read_is_refused():
+    with pytest.raises(UnsupportedError, match="in place") as caught:
+        from_torch(InPlace(True), torch.zeros(1, 7))
+    assert caught.value.code == "ND257"
+    module, x = InPlace(False), torch.randn(3, 7)
+    graph = from_torch(module, x[:1], timesteps=1)
+    found = interpret(graph, x.numpy()[:, None], "float32").output[:, 0]
+    np.testing.assert_allclose(found, module(x).detach().numpy(), rtol=1e-5, atol=1e-6)

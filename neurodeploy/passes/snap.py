@@ -123,7 +123,8 @@ def _snapped(graph: Graph, entry: Entry) -> _Snapped:
             group = groups.get(synapse, ())
             if done >= set(group) or not all(_known(graph, member, known) for member in group):
                 continue
-            if not all(_known(graph, other, known, group) for member in group for other in graph.targets(member)):
+            reached, _ = behind(graph, group)
+            if not all(_known(graph, other, known, (*group, *reached)) for other in reached):
                 continue  # what meets the group in a neuron is not known yet: its membrane could not be bounded
             graph, _, found = _decide(graph, group, known)
             findings += found
@@ -160,8 +161,9 @@ def _known(graph: Graph, name: str, known: dict[str, Values], group: tuple[str, 
 def _groups(graph: Graph) -> list[tuple[str, ...]]:
     """Synapses that share a grid: those that meet in a node, directly or through others that do."""
     group = {name: {name} for name in graph.names(SYNAPSES)}
+    reached = {name: behind(graph, (name,))[0] for name in group}
     for name in graph.nodes:
-        meeting = [s for s in graph.sources(name) if s in group]
+        meeting = [synapse for synapse in group if name in reached[synapse]]
         for other in meeting[1:]:
             if group[other] is not group[meeting[0]]:
                 group[meeting[0]] |= group[other]

@@ -8,7 +8,7 @@ from neurodeploy.ir.interpret import interpret
 from neurodeploy.ir.nodes import Input, Linear, Output
 from neurodeploy.passes.fold_pool import fold_pool
 from neurodeploy.passes.quantize import quantize
-from neurodeploy.verification.compare import compare
+from neurodeploy.verification.compare import compare, output_limit
 
 
 def golden_of(graph):
@@ -76,3 +76,16 @@ def test_classes_of_an_artifact_with_a_tail_are_those_of_the_tail():
     assert (other.prediction_differences, other.equal) == (1, False)
     assert compare(chip, golden, found, exact=False).prediction_differences == 0  # the chip's own argmax is no class
     assert compare(chip, golden, golden, exact=True).host_output_max_difference is None
+
+
+def test_an_output_of_the_wrong_scale_is_no_rounding():
+    """Same spikes, same classes, but every logit three times as large: more than any order of float32 sums gives."""
+    graph = paper_chain(real=False)
+    golden, _ = golden_of(graph)
+    limit = output_limit(graph, golden["output"].shape[1])
+    rounded = {**golden, "output": golden["output"] * (1 + 1e-7)}
+    assert limit is not None
+    assert compare(graph, golden, rounded, exact=False).equal == (np.max(np.abs(golden["output"])) * 1e-7 <= limit)
+    tripled = compare(graph, golden, {**golden, "output": golden["output"] * 3}, exact=False)
+    assert not tripled.equal
+    assert "float32 sums" in tripled.why
