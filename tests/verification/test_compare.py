@@ -80,7 +80,7 @@ def test_classes_of_an_artifact_with_a_tail_are_those_of_the_tail():
 
 def test_an_output_of_the_wrong_scale_is_no_rounding():
     """Same spikes, same classes, but every logit three times as large: more than any order of float32 sums gives."""
-    graph = paper_chain(real=False)
+    graph = fold_pool(paper_chain(real=False))
     golden, _ = golden_of(graph)
     limit = output_limit(graph, golden["output"].shape[1])
     rounded = {**golden, "output": golden["output"] * (1 + 1e-7)}
