@@ -8,8 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# The same examples in every run, so that a change and its test are judged by the same cases. To look for others:
+# HYPOTHESIS_PROFILE=search python -m pytest …
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 SEEDS = (0, 1, 2)
 RECIPES = {"vanilla": "digits/conv-vanilla", "rmp": "digits/conv-rmp"}
