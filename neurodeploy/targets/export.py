@@ -41,6 +41,10 @@ _SAID = ("ND118", "ND119", "ND123", "ND126", "ND236", "ND237")
 GOLDEN_SAMPLES = 32
 
 
+#: Share of the samples that --exact may cost without a warning.
+EXACT_COST = 0.002
+
+
 @dataclass(frozen=True)
 class Export:
     """What :func:`export` did: the artifact (None for a dry run) and the ``result`` of ``export --json``."""
@@ -135,6 +139,7 @@ def export(
     if target.name == "nir":
         findings += readable_by(compilation.graph)
     accuracies = _accuracies(loaded, compilation, target, checked.x, checked.timesteps)
+    findings += _costs(accuracies) if exact else []
     golden = golden_vectors(compilation, fed[:GOLDEN_SAMPLES], checked.timesteps)
     options_taken = {"fold": fold, "quantize": quantize if target.spec.quantize else None, "calibration": calibration}
     compiled = {**compile_document(compilation, target, findings, accuracies), **options_taken}
@@ -237,6 +242,16 @@ def _context(
         tuner = finetuner(training_data(loaded, data, data_root), FineTuning(epochs=finetune))
         context = replace(context, finetune=tuner)
     return context, label, findings
+
+
+def _costs(accuracies: dict[str, float | None]) -> list[Finding]:
+    """A warning (ND244) where the grids of an exact graph cost more accuracy than flips would."""
+    before, after = accuracies["accuracy_float"], accuracies["accuracy_target"]
+    if before is None or after is None or before - after <= EXACT_COST:
+        return []
+    points, fix = round(100 * (before - after), 2), "--fold weights, fewer timesteps, or leave out --exact"
+    rule = "--exact costs accuracy on these samples"
+    return [Finding("ND244", "warning", "", rule, points, 100 * EXACT_COST, "points", fix)]
 
 
 def compile_document(
