@@ -156,9 +156,9 @@ def refuse_foreign_folder(folder: Path, *, replaces: Callable[[Path], bool]) -> 
     if folder.exists():
         raise UsageError(
             "ND110",
-            "the output place holds something that neurodeploy did not make",
+            "the output place holds something else than what would be written there",
             where=str(folder),
-            fix="choose another --out, or empty that folder yourself",
+            fix="choose another --out",
         )
     refuse_file_on_the_way(folder)
 

@@ -116,12 +116,11 @@ def make_group(path: Path, *, method: str = "vanilla", seeds: int = 3, **more: A
     return path
 
 
-def fake_export(run: Path, target: str, data_root: Any) -> None:
+def fake_export(run: Path, target: str, data_root: Any, folder: Path) -> None:
     """What ``export`` leaves in a run, as far as a report reads it; RepAct and an ANN are refused, as by a chip."""
     recipe = load_recipe(run / "recipe.toml")
     if recipe.repact.enabled or recipe.neuron.kind == "relu":
         raise UnsupportedError("ND221", "paths of different length meet in lif2", where="lif2", fix="another target")
-    folder = run / f"export-{target}"
     folder.mkdir(exist_ok=True)
     (folder / "network.nir").write_bytes(b"graph of " + (run / "model.safetensors").read_bytes())
     (folder / "encoder.nir").write_bytes(b"encoder")
@@ -192,9 +191,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Replace export and simulation; how often each was called."""
     called = {"export": 0, "simulate": 0}
 
-    def export(run: Path, target: str, data_root: Any) -> None:
+    def export(run: Path, target: str, data_root: Any, out: Path) -> None:
         called["export"] += 1
-        fake_export(run, target, data_root)
+        fake_export(run, target, data_root, out)
 
     def simulate(artifact: Path, x: np.ndarray, labels: np.ndarray) -> Trace:
         called["simulate"] += 1

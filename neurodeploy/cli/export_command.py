@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     type=click.Choice(["weights", "threshold"]),
     default="weights",
     show_default=True,
-    help="Where norms go: into weights, or into one threshold per channel (targets that can hold that: nir).",
+    help="Where norms go: into weights, or into one threshold per channel (targets that can hold that: nir, onnx).",
 )
 @click.option(
     "--quantize",

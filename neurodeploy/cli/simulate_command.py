@@ -63,13 +63,18 @@ def command(
     from neurodeploy.files import write_npz
     from neurodeploy.sim.inputs import load_inputs
     from neurodeploy.sim.run import simulate
-    from neurodeploy.targets.artifact import load_runnable, overruled
+    from neurodeploy.targets.artifact import is_artifact, load_runnable, overruled
 
     if (inputs is None) == (data is None):
         raise UsageError("ND100", "give either --input or --data", where="simulate", fix="--data digits, for example")
     if trace_membrane and trace is None:
         raise UsageError("ND100", "--trace-membrane needs --trace", where="--trace-membrane", fix="--trace out.npz")
     refuse_existing_folder(trace, "--trace")
+    if trace is not None:
+        place = trace.resolve()
+        if is_artifact(place.parent) or (inputs is not None and place == inputs.resolve()):
+            rule = "the trace would replace the input, or a file of an artifact"
+            raise UsageError("ND110", rule, where=str(trace), fix="choose another name")
     runnable = load_runnable(model, options)
     for finding in runnable.findings:
         notice(f"{finding.node}: {finding.rule} ({finding.measured}); {finding.fix} [{finding.code}]", quiet)

@@ -21,7 +21,7 @@ from dataclasses import replace
 from neurodeploy.diagnostics import UnsupportedError
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.kinds import BINARY, value_kinds
-from neurodeploy.ir.nodes import LIF, Input, Node, Output, ReLU, Threshold
+from neurodeploy.ir.nodes import LIF, SYNAPSES, Input, Node, Output, ReLU, Threshold
 from neurodeploy.passes.new_names import free_name
 
 #: Nodes that put out spikes.
@@ -47,6 +47,13 @@ def partition(graph: Graph) -> tuple[Graph | None, Graph]:
         )
     exit_name = leaving[0]
     part = graph.subgraph(host)
+    if not any(isinstance(node, SYNAPSES) for name, node in graph.nodes.items() if name not in host):
+        raise UnsupportedError(
+            "ND305",
+            f"the {entry.values} input keeps every layer on the host: nothing is left for the chip",
+            where=exit_name,
+            fix="say --input-kind binary if the input is spikes, or use a network with more layers",
+        )
     encoder_output, chip_input = free_name(host, "output"), free_name(set(graph.nodes) - host, "input")
     encoder = replace(
         graph,

@@ -189,13 +189,17 @@ def _with_simulation(run: RunData, target: str, data_root: str | Path | None, pr
     from neurodeploy import data
 
     folder = run.path / f"export-{target}"
+    asked = _asked_for(Artifact(folder), run.recipe.timesteps) if is_artifact(folder) else ""
+    if asked:  # the user's own: neither compared as the plain export nor replaced by it
+        progress(f"{run.name}: export-{target} was made with {asked}; the report makes a plain export of its own")
+        folder = run.path / f"report-{target}"
     cache = run.path / f"simulate-{target}.json"
     weights = sha256(run.path / "model.safetensors")
-    outdated = _outdated(Artifact(folder), weights, run.recipe.timesteps) if is_artifact(folder) else None
+    outdated = _outdated(Artifact(folder), weights) if is_artifact(folder) else None
     if outdated is None or outdated:
         progress(f"exporting {run.name} for {target}" + (f" again: {outdated}" if outdated else ""))
         try:
-            _export(run.path, target, data_root)
+            _export(run.path, target, data_root, folder)
         except UnsupportedError as error:  # what training measured is reported all the same
             progress(f"{run.name} is not exported for {target}: {error.code} {error.message}")
             return replace(run, not_exported=f"{error.code} {error.message}")
@@ -224,17 +228,30 @@ def _with_simulation(run: RunData, target: str, data_root: str | Path | None, pr
     )
 
 
-def _outdated(artifact: Artifact, weights: str, timesteps: int) -> str:
+def _asked_for(artifact: Artifact, timesteps: int) -> str:
+    """The options that an artifact was made with beside those of a plain export of the run."""
+    try:
+        said = artifact.compile
+    except UsageError:  # damaged: it is made again
+        return ""
+    options = [
+        ("--finetune", said.get("finetune")),
+        ("--fold threshold", said.get("fold", "weights") != "weights"),
+        (f"--quantize {said.get('quantize')}", said.get("quantize") not in (None, "proven")),
+        ("--exact", said.get("arithmetic") == "float32" and said.get("scales")),
+        (f"--timesteps {said.get('timesteps')}", said.get("timesteps") != timesteps),
+    ]
+    return ", ".join(name for name, given in options if given)
+
+
+def _outdated(artifact: Artifact, weights: str) -> str:
     """Why an artifact is not what an export of the run would give now; empty when it is."""
     try:
-        source, made_for = artifact.manifest.get("source"), artifact.compile.get("timesteps")
-        changed = artifact.changed_files()
+        source, changed = artifact.manifest.get("source"), artifact.changed_files()
     except UsageError as error:  # it is made again, so a damaged one is no error
         return error.message
     if not isinstance(source, dict) or weights not in source.values():
         return "the one there was made from other weights"
-    if made_for != timesteps:
-        return f"the one there was made for {made_for} timesteps, the recipe says {timesteps}"
     return f"changed since: {', '.join(changed)}" if changed else ""
 
 
@@ -257,11 +274,11 @@ def _read_cache(path: Path) -> dict[str, Any] | None:
     return kept if isinstance(kept["key"], dict) and kept["key"].get("format") == CACHE_FORMAT else None
 
 
-def _export(run: Path, target: str, data_root: str | Path | None) -> None:
+def _export(run: Path, target: str, data_root: str | Path | None, out: Path) -> None:
     from neurodeploy.targets.export import export
 
     root = None if data_root is None else Path(data_root)
-    export(model=run, target=target, out=None, data_root=root, exact=False)
+    export(model=run, target=target, out=out, data_root=root, exact=False)
 
 
 def _simulate(artifact: Path, x: Any, labels: Any) -> Trace:

@@ -122,7 +122,9 @@ def find_artifact(name: str | Path) -> Artifact:
         why = "it lacks " + ", ".join(n for n in (NETWORK, COMPILE, MANIFEST) if not (folder / n).is_file())
     if exports:
         fix = "name one of: " + ", ".join(exports)
-    elif folder.suffix == ".nir" or (folder / "recipe.toml").is_file():
+    elif folder.is_file() and is_artifact(folder.parent):
+        fix = f"name its folder: {folder.parent}"
+    elif (folder.is_file() and folder.suffix == ".nir") or (folder / "recipe.toml").is_file():
         fix = f"neurodeploy export {name} --target loihi2"
     else:
         fix = "name a folder that `neurodeploy export` wrote"

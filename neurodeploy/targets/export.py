@@ -322,8 +322,8 @@ def _accuracies(
         return {"accuracy_float": None, "accuracy_target": None, "accuracy_samples": None}
     from neurodeploy.sim.run import simulate
 
-    reference = load_target("nir")
-    floating = compile_graph(loaded.graph, reference.spec, CoreLimits("nir"))
+    reference = load_target("onnx")  # the whole network in float32, whatever it is made of
+    floating = compile_graph(loaded.graph, reference.spec, CoreLimits(reference.name))
     static = x[:, 0] if x.shape[1] == 1 else x
 
     def accuracy(done: Compilation) -> float | None:

@@ -91,15 +91,26 @@ def test_another_version_simulates_again(
     assert calls == {"export": 1, "simulate": 2}
 
 
-def test_an_artifact_for_other_timesteps_is_exported_again(tmp_path: Path, calls: dict[str, int]) -> None:
-    """``export one --timesteps 8`` and the recipe's 4 are not one comparison."""
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"timesteps": 8}, "--timesteps 8"),
+        ({"finetune": {"epochs": 1}}, "--finetune"),
+        ({"fold": "threshold", "quantize": "mse"}, "--fold threshold, --quantize mse"),
+    ],
+)
+def test_an_artifact_made_with_options_is_the_users(tmp_path: Path, calls: dict[str, int], changed, said) -> None:
+    """It is neither compared as the plain export of the run nor replaced by it."""
     run = make_run(tmp_path / "r")
     collect([run])
-    exported_by_hand(run, other_compile(timesteps=8))
-    said: list[str] = []
-    collect([run], progress=said.append)
+    exported_by_hand(run, other_compile(**changed))
+    before = (run / "export-loihi2" / "compile.json").read_bytes()
+    notes: list[str] = []
+    collect([run], progress=notes.append)
     assert calls["export"] == 2
-    assert said == ["exporting r for loihi2 again: the one there was made for 8 timesteps, the recipe says 4"]
+    assert notes[0] == f"r: export-loihi2 was made with {said}; the report makes a plain export of its own"
+    assert (run / "export-loihi2" / "compile.json").read_bytes() == before
+    assert (run / "report-loihi2" / "compile.json").is_file()
 
 
 @pytest.mark.parametrize(
