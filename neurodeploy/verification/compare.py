@@ -132,7 +132,7 @@ def output_limit(graph: Graph, timesteps: int) -> float | None:
     steps = 1
     while waiting:
         node = graph.nodes[name := waiting.pop()]
-        if isinstance(node, Integrator) and np.all(node.decay <= 1) and _adds_only(node):
+        if isinstance(node, Integrator) and np.all(np.abs(node.decay) <= 1) and _adds_only(node):
             steps = timesteps
             waiting += graph.sources(name)
         elif isinstance(node, SYNAPSES) and incoming_kind(graph, name, kinds).name == "binary":
