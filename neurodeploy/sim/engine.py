@@ -8,6 +8,7 @@ delivers one step late and closes no cycle is a shift in time.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from neurodeploy.ir.machine import require_machine
 from neurodeploy.ir.nodes import LIF, NEURONS, SYNAPSES, CubaLIF, Norm
 from neurodeploy.sim.counts import Counter
 from neurodeploy.sim.layout import channels_first, channels_last
+from neurodeploy.sim.memory import Memory
 from neurodeploy.sim.messages import destinations
 from neurodeploy.sim.neurons import prepare_neuron
 from neurodeploy.sim.passing import prepare_passing
@@ -71,6 +73,7 @@ class Engine:
         self.plan = make_plan(graph, arithmetic, cores or {})
         self._steps = {name: _prepare(self.plan, name) for name in graph.nodes if name != graph.input}
         self._unknown = {name: _unknown(self.plan, name) for name in graph.nodes}
+        self._local = threading.local()  # every thread has arrays of its own
 
     def run(
         self,
@@ -122,6 +125,11 @@ class Engine:
             layers,
         )
 
+    def _memory(self) -> Memory:
+        if not hasattr(self._local, "memory"):
+            self._local.memory = Memory()
+        return self._local.memory
+
     def _counters(self, timesteps: int) -> dict[str, Counter]:
         return {name: Counter(timesteps, unknown) for name, unknown in self._unknown.items()}
 
@@ -129,7 +137,7 @@ class Engine:
         self, x: np.ndarray, timesteps: int, keep_spikes: bool, keep_membrane: bool
     ) -> tuple[Kept, dict[str, Counter]]:
         plan, graph = self.plan, self.graph
-        tile = Tile(x.shape[0], timesteps, keep_spikes, keep_membrane, self._counters(timesteps))
+        tile = Tile(x.shape[0], timesteps, keep_spikes, keep_membrane, self._counters(timesteps), self._memory())
         entry = graph.input
         given = np.moveaxis(x, 1, 0).astype(plan.value_type(entry), copy=False)
         tile.values[entry] = channels_last(given)
@@ -154,16 +162,13 @@ class Engine:
         return kept, tile.counters
 
     def _run_node(self, tile: Tile, name: str) -> None:
-        """Add up what arrives at ``name`` in the steps that run now, in the order of the edges; put out its value."""
+        """Run ``name`` in the steps that run now on what its edges bring, in their order; put out its value."""
         plan = self.plan
         arriving = [
             tile.delivered(tile.values, source, plan.late(source, name), plan.shape(source), plan.value_type(source))
             for source in self.graph.sources(name)
         ]
-        total = arriving[0]
-        for value in arriving[1:]:
-            total = total.astype(plan.dtype, copy=False) + value.astype(plan.dtype, copy=False)
-        value = self._steps[name](tile, total)
+        value = self._steps[name](tile, arriving)
         tile.put(tile.values, name, value.astype(plan.value_type(name), copy=False))
 
 

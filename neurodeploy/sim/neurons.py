@@ -25,12 +25,12 @@ from neurodeploy.sim import neuron_kernels as kernels
 from neurodeploy.sim.arrivals import activity
 from neurodeploy.sim.layout import last_array, last_shape
 from neurodeploy.sim.messages import destinations, reaching
-from neurodeploy.sim.tile import Tile
+from neurodeploy.sim.tile import Tile, added
 
 if TYPE_CHECKING:
     from neurodeploy.sim.plan import Plan
 
-Step = Callable[[Tile, np.ndarray], np.ndarray]
+Step = Callable[[Tile, list[np.ndarray]], np.ndarray]
 
 
 class Updated(NamedTuple):
@@ -51,8 +51,8 @@ def prepare_neuron(plan: Plan, name: str, node: LIF | Integrator) -> Step:
     spread = [(reaching(plan, synapse), cores) for synapse, cores in destinations(plan, name) or []]
     size = int(np.prod(node.shape))
 
-    def step(tile: Tile, x: np.ndarray) -> np.ndarray:
-        full = tile.every_step(x.astype(plan.dtype, copy=False))
+    def step(tile: Tile, arriving: list[np.ndarray]) -> np.ndarray:
+        full = tile.every_step(added(arriving, plan.dtype).astype(plan.dtype, copy=False))
         found = update(tile, full.reshape(*full.shape[:2], -1))
         active = count_active(tile)
         tile.count(name, "neuron_updates_active", active)

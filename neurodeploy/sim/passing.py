@@ -14,29 +14,33 @@ import numpy as np
 from neurodeploy.ir.nodes import AvgPool2d, Delay, Flatten, MaxPool2d, Node, ReLU, Scale, SumPool2d, Threshold
 from neurodeploy.sim.arrivals import passed_on
 from neurodeploy.sim.layout import last_array, to_first
-from neurodeploy.sim.tile import Tile
+from neurodeploy.sim.tile import Tile, added
 
 if TYPE_CHECKING:
     from neurodeploy.sim.plan import Plan
 
-Step = Callable[[Tile, np.ndarray], np.ndarray]
+Step = Callable[[Tile, list[np.ndarray]], np.ndarray]
 
 
 def prepare_passing(plan: Plan, name: str, node: Node) -> Step:
     """What to do with what arrives at ``name``."""
     run = _value(plan, name, node)
     if name not in plan.watched:
-        return run
+        return lambda tile, arriving: run(tile, added(arriving, plan.dtype))
     move = _events(plan, name, node)
 
-    def step(tile: Tile, x: np.ndarray) -> np.ndarray:
+    def step(tile: Tile, arriving: list[np.ndarray]) -> np.ndarray:
         tile.put(tile.masks, name, move(tile, passed_on(plan, tile, name)))
-        return run(tile, x)
+        return run(tile, added(arriving, plan.dtype))
 
     return step
 
 
-def _value(plan: Plan, name: str, node: Node) -> Step:
+#: What a node makes of the sum of what arrives.
+Move = Callable[[Tile, np.ndarray], np.ndarray]
+
+
+def _value(plan: Plan, name: str, node: Node) -> Move:
     dtype = plan.dtype
     if isinstance(node, SumPool2d):
         return lambda tile, x: _pool(node, x, dtype)
@@ -60,7 +64,7 @@ def _value(plan: Plan, name: str, node: Node) -> Step:
     return lambda tile, x: x
 
 
-def _events(plan: Plan, name: str, node: Node) -> Step:
+def _events(plan: Plan, name: str, node: Node) -> Move:
     """Where the events that enter ``node`` leave it: bool to bool."""
     if isinstance(node, SumPool2d):
         window = MaxPool2d(node.kernel, node.stride, node.padding)
@@ -76,7 +80,7 @@ def _flat(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(to_first(x)).reshape(*x.shape[:2], -1)
 
 
-def _delay(name: str, key: str, node: Delay) -> Step:
+def _delay(name: str, key: str, node: Delay) -> Move:
     """``out[t] = x[t − steps]`` per element, 0 before the first step."""
     steps = last_array(node.steps, node.shape)
     different = np.unique(steps)

@@ -10,12 +10,12 @@ import numpy as np
 from neurodeploy.ir.nodes import Conv1d, Conv2d, Linear, Synapse, as_conv2d
 from neurodeploy.sim import kernels
 from neurodeploy.sim.counts import fan_out, packed_columns, taps, touched
-from neurodeploy.sim.tile import Tile
+from neurodeploy.sim.tile import Tile, added
 
 if TYPE_CHECKING:
     from neurodeploy.sim.plan import Plan
 
-Step = Callable[[Tile, np.ndarray], np.ndarray]
+Step = Callable[[Tile, list[np.ndarray]], np.ndarray]
 
 
 def prepare_synapse(plan: Plan, name: str, node: Synapse) -> Step:
@@ -37,7 +37,8 @@ def prepare_synapse(plan: Plan, name: str, node: Synapse) -> Step:
     connected = touched(node, np.ones((1, *entering), bool), after)  # all but outputs that see padding only
     bias = None if plan.arithmetic == "loihi" else node.bias.astype(dtype)
 
-    def step(tile: Tile, x: np.ndarray) -> np.ndarray:
+    def step(tile: Tile, arriving: list[np.ndarray]) -> np.ndarray:
+        x = added(arriving, dtype)
         steps = x.shape[0]
         flat = np.ascontiguousarray(x.reshape(-1, *entering).astype(np.uint8 if spikes else dtype, copy=False))
         out = np.empty((flat.shape[0], *leaving), dtype)

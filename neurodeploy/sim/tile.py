@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.sim.counts import Counter
+from neurodeploy.sim.memory import Memory
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Tile:
         keep_spikes: Keep every spike.
         keep_membrane: Keep every state.
         counters: Node -> its counts.
+        arrays: Where large arrays come from.
         values: Node -> what it put out, over all steps that ran.
         masks: Watched node -> where an event arrived with that (:mod:`neurodeploy.sim.arrivals`).
         spikes: Neuron node -> kept spikes.
@@ -36,6 +38,7 @@ class Tile:
     keep_spikes: bool
     keep_membrane: bool
     counters: dict[str, Counter]
+    arrays: Memory
     values: dict[str, np.ndarray] = field(default_factory=dict)
     masks: dict[str, np.ndarray] = field(default_factory=dict)
     spikes: dict[str, np.ndarray] = field(default_factory=dict)
@@ -58,6 +61,10 @@ class Tile:
     def whole(self) -> bool:
         """All steps run now: no state need be carried."""
         return self.length == self.timesteps
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """An array to write into; its memory is used again when nobody holds it any more."""
+        return self.arrays.empty(shape, dtype)
 
     def put(self, store: dict[str, np.ndarray], name: str, array: np.ndarray) -> None:
         """Store what a node gave for the steps that run now."""
@@ -101,3 +108,11 @@ class Tile:
     def count(self, name: str, key: str, per_step: np.ndarray | np.integer) -> None:
         """Add counts of the steps that run now: one number a step, or one for all."""
         self.counters[name].add(key, per_step, slice(self.first, self.last))
+
+
+def added(arriving: list[np.ndarray], dtype: Any) -> np.ndarray:
+    """The sum of what several edges bring, in their order; one alone keeps its own type."""
+    total = arriving[0]
+    for value in arriving[1:]:
+        total = total.astype(dtype, copy=False) + value.astype(dtype, copy=False)
+    return total
