@@ -28,10 +28,7 @@ def command(what: str, sources: bool, data_root: Path | None, as_json: bool, qui
     if sources and what != "profiles":
         raise click.UsageError(f"--sources goes with profiles, not with {what}")
     if what == "profiles":
-        result = _profiles(with_sources=sources)
-        emit(
-            "list", result, as_json, _sources_text if sources else _text(("name", "chip", "scope", "priced", "unknown"))
-        )
+        emit("list", _profiles(with_sources=sources), as_json, _sources_text if sources else _profiles_text)
         return
     if what == "datasets":
         shown = ("name", "shape", "classes", "train", "test", "found", "note")
@@ -133,23 +130,24 @@ def _passes() -> dict[str, Any]:
 
 
 def _profiles(*, with_sources: bool) -> dict[str, Any]:
-    from neurodeploy.config.profile import Price, load_profile, profile_names, profile_schema
+    from neurodeploy.config.profile import load_profile, profile_names, profile_schema
 
     rows = []
     for name in profile_names():
         profile = load_profile(name)
-        quantities = list(profile.quantities())
-        prices = [q for key, q in quantities if isinstance(q, Price) and key.startswith("energy.")]
+        terms = profile.priced()
         row: dict[str, Any] = {
             "name": name,
             "chip": profile.chip.name,
+            "kind": profile.chip.kind,
+            "year": profile.chip.year,
             "scope": profile.energy.scope,
-            "priced": sum(price.known for price in prices),
-            "unknown": sum(not price.known for price in prices),
+            "includes": profile.energy.includes,
+            **{state: [term for term in terms if terms[term] == state] for state in ("priced", "inside", "unknown")},
         }
         if with_sources:
             row["references"] = profile.references
-            row["numbers"] = [{"key": key, **q.model_dump(exclude_defaults=True)} for key, q in quantities]
+            row["numbers"] = [{"key": key, **q.model_dump(exclude_defaults=True)} for key, q in profile.quantities()]
         rows.append(row)
     result: dict[str, Any] = {"what": "profiles", "items": rows}
     if not with_sources:
@@ -163,8 +161,35 @@ def _text(columns: tuple[str, ...]) -> Callable[[dict[str, Any]], str]:
     return lambda result: table("", columns, [[row[column] for column in columns] for row in result["items"]])
 
 
+#: Terms that are read as one where all of them are priced, or all unknown.
+_TOGETHER = {"neuron": ("neuron_active", "neuron_inactive"), "hop": ("hop_x", "hop_y")}
+#: A longer list of unknown terms is not written out.
+_UNKNOWN_SHOWN = 5
+
+
+def _profiles_text(result: dict[str, Any]) -> str:
+    """One line a profile: chip, year, scope, the terms with a price of their own, and those that nobody published."""
+    from neurodeploy.reporting.text import table
+
+    rows = []
+    for row in result["items"]:
+        priced, unknown = _terms(row["priced"]), _terms(row["unknown"])
+        if len(unknown) > _UNKNOWN_SHOWN:
+            unknown = ["every other term" if priced else "every term"]
+        year = None if row["year"] is None else str(row["year"])
+        rows.append((row["name"], row["chip"], year, row["scope"], ", ".join(priced) or "-", ", ".join(unknown) or "-"))
+    return table("", ("name", "chip", "year", "scope", "priced", "unknown"), rows, width=180)
+
+
+def _terms(terms: list[str]) -> list[str]:
+    for name, parts in _TOGETHER.items():
+        if all(part in terms for part in parts):
+            terms = [name if term == parts[0] else term for term in terms if term not in parts[1:]]
+    return terms
+
+
 def _sources_text(result: dict[str, Any]) -> str:
-    """One table for each chip: number, value with range, unit, basis, how it was read, confidence, source."""
+    """One table for each chip: number, value with range, unit, basis, how it was read, confidence, source, formula."""
     from neurodeploy.reporting.text import table
 
     blocks = []
@@ -177,7 +202,7 @@ def _sources_text(result: dict[str, Any]) -> str:
                 number.get("basis", ""),
                 number.get("read", ""),
                 number.get("confidence", ""),
-                number.get("source") or number.get("note", ""),
+                _source(number),
             )
             for number in row["numbers"]
         ]
@@ -198,3 +223,14 @@ def _value(number: dict[str, Any]) -> str:
         low, high = number.get("low", value), number.get("high", value)
         return f"{bound}{shown} [{low:g}, {high:g}]{inside}"
     return f"{bound}{shown}{inside}"
+
+
+def _source(number: dict[str, Any]) -> str:
+    """Where a number stands, and how it follows from what stands there; why it is unknown, where it is."""
+    source = str(number.get("source") or number.get("note", ""))
+    ends = {"value": "formula", "low": "formula_low", "high": "formula_high"}
+    formulas = [f"{name} = {number[key]}" for name, key in ends.items() if key in number]
+    if formulas:
+        given = [f"{name} {value:.10g}" for name, value in number.get("given", {}).items()]
+        source += f" [{'; '.join(formulas)}" + (f"; with {', '.join(given)}" if given else "") + "]"
+    return source
