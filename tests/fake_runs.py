@@ -126,6 +126,7 @@ def fake_export(run: Path, target: str, data_root: Any, folder: Path) -> None:
     (folder / "encoder.nir").write_bytes(b"encoder")
     compiled = {
         "passes": [], "findings": [], "chips": 1, "timesteps": T,
+        "dense_macs": {"layers": {"conv1": 9216, "conv2": 147_456, "fc": 2560}, "additions": [], "recurrent": False},
         "resources": {
             "nodes": {},
             "total": {"neurons": 778, "synapses": 213_000, "synaptic_memory_bytes": 58_112, "cores": 5},

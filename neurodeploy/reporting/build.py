@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from neurodeploy.config.method import method_name
-from neurodeploy.energy import Estimate
+from neurodeploy.config.profile import Profile
 from neurodeploy.manifest import version
 from neurodeploy.reporting.collect import GroupData, RunData
 from neurodeploy.reporting.model import (
@@ -18,6 +18,7 @@ from neurodeploy.reporting.model import (
     ChipLayer,
     Comparison,
     Curve,
+    EnergyReport,
     GroupReport,
     Histogram,
     Report,
@@ -41,7 +42,7 @@ def build(groups: Sequence[GroupData], *, target: str, profiles: Sequence[str], 
     loaded = [load_profile(profile) for profile in profiles]
     labels = short_labels([group.name for group in groups])
     reports = tuple(
-        _group(group, label, groups[0], priced(group, loaded, target, allow_proxy))
+        _group(group, label, groups[0], _energies(group, loaded, target, allow_proxy))
         for group, label in zip(groups, labels, strict=True)
     )
     first = groups[0].runs[0]
@@ -78,7 +79,14 @@ def short_labels(names: Sequence[str]) -> list[str]:
     return ["-".join(parts[shared:]) for parts in words]
 
 
-def _group(group: GroupData, label: str, baseline: GroupData, energies: Sequence[list[Estimate]]) -> GroupReport:
+def _energies(
+    group: GroupData, profiles: Sequence[Profile], target: str, allow_proxy: bool
+) -> tuple[EnergyReport, ...]:
+    estimates = priced(group, profiles, target, allow_proxy)
+    return tuple(energy_report(made, group, profile) for made, profile in zip(estimates, profiles, strict=False))
+
+
+def _group(group: GroupData, label: str, baseline: GroupData, energies: tuple[EnergyReport, ...]) -> GroupReport:
     runs = tuple(_run(run) for run in group.runs)
     first = group.runs[0]
     changes = [] if group is baseline else baseline.runs[0].recipe.diff(first.recipe)
@@ -100,7 +108,7 @@ def _group(group: GroupData, label: str, baseline: GroupData, energies: Sequence
         trained_layers=tuple(_trained_layers(group)),
         chip_layers=tuple(_chip_layers(group)) if exported else (),
         curves=tuple(_curves(group)),
-        energy=tuple(energy_report(estimates) for estimates in energies),
+        energy=energies,
         resources=resources(first) if exported else Resources(None, None, None, None, None),
         purity=_purity(group),
         violations=tuple(dict.fromkeys(v for run in group.runs for v in run.simulation.get("violations", ()))),

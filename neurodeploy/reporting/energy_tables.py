@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from neurodeploy.energy import Amount
+from neurodeploy.energy import Amount, Crossover
 from neurodeploy.reporting import numbers
 from neurodeploy.reporting.cells import Cell, Table, text
 from neurodeploy.reporting.figures import TERM_NAMES, energy_text
@@ -102,6 +102,59 @@ def terms_table(report: Report) -> Table:
             )
     columns = ("chip", "group", "term", "events", "energy", "range of prices")
     return Table("terms", "Energy by term", columns, tuple(rows), "Per inference, mean over seeds.")
+
+
+def ann_table(report: Report) -> Table:
+    """The ANN of the same topology, and the firing rate below which the spiking network costs less."""
+    rows = []
+    for label, e in _energies(report):
+        for ann in e.ann:
+            rate = ann.crossover.measured_rate
+            rows.append(
+                (
+                    text(e.name),
+                    text(label),
+                    text("the same chip" if ann.profile == e.profile else ann.name),
+                    Cell(_count(ann.macs), ann.macs),
+                    _amount(ann.energy),
+                    text(numbers.energy_range(ann.energy.low_pj, ann.energy.high_pj)),
+                    Cell("-") if ann.ratio is None else Cell(f"{numbers.digits(ann.ratio)} x", ann.ratio),
+                    Cell("-") if rate is None else Cell(numbers.percent(rate), rate),
+                    Cell(_wins(ann.crossover), ann.crossover.rate),
+                    text("; ".join((*ann.marks, *([ann.crossover.note] if ann.crossover.note else []))) or "-"),
+                )
+            )
+    columns = (
+        "chip",
+        "group",
+        "ANN on",
+        "multiply-accumulates",
+        "ANN energy",
+        "range of prices",
+        "spiking / ANN",
+        "firing rate",
+        "wins below",
+        "what the number assumes",
+    )
+    note = (
+        "The ANN of the same topology runs once; its layers alone are counted. Dynamic energy; the host's part of the "
+        "spiking network is charged at the ANN's price. The rate is in spikes per neuron and timestep: every event "
+        "scaled alike, all else held. [ ]: range of the prices."
+    )
+    return Table("ann", "Against the ANN of the same topology", columns, tuple(rows), note)
+
+
+def _wins(found: Crossover) -> str:
+    if found.verdict != "below" or found.factor is None:
+        return found.verdict
+    bound = "≤ " if found.at_most else "≥ " if found.at_least else ""
+    if found.rate is None or found.measured_rate is None:
+        return f"{bound}{numbers.digits(found.factor)} x the events"
+    ends = [
+        "no bound" if factor is None else numbers.percent(factor * found.measured_rate)
+        for factor in (found.low, found.high)
+    ]
+    return f"{bound}{numbers.percent(found.rate)} [{', '.join(ends)}]"
 
 
 def _count(value: float) -> str:

@@ -24,9 +24,13 @@ TERM_NAMES = {
     "spike_out": "spikes out",
     "msg_local": "messages",
     "hop": "hops",
+    "hop_x": "hops east-west",
+    "hop_y": "hops north-south",
+    "mem_access": "memory accesses",
+    "offchip_msg": "messages between chips",
     "static": "static power",
 }
-TERM_COLORS = {key: color(f"t{index}") for index, key in enumerate(TERMS)}
+TERM_COLORS = {key: color(f"t{index}") for index, key in enumerate((*TERMS, "mem_access"))}
 CURVE_NAMES = {
     "test_accuracy": "test accuracy",
     "train_loss": "training loss",
@@ -292,7 +296,7 @@ def energy(report: Report) -> Figure:
         "The thin line is the range of the prices. ≥: some terms have no published price. "
         "Each chip has its own scale: their prices stand on different bases, so lengths are compared within a panel."
     )
-    legend = tuple((TERM_NAMES[key], TERM_COLORS[key]) for key in TERMS if key in used)
+    legend = tuple((TERM_NAMES[key], TERM_COLORS[key]) for key in TERM_COLORS if key in used)
     return Figure("energy", "Energy per inference", caption, legend, tuple(panels))
 
 

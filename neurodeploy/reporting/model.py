@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from neurodeploy.energy import Amount, HostWork, PriceTag, Static
+from neurodeploy.energy import Amount, Crossover, HostWork, PriceTag, Static
 from neurodeploy.reporting.statistics import Difference, Statistic
 
 #: Version of the report's JSON; raised when a key is renamed or changes its meaning.
@@ -99,10 +99,38 @@ class EnergyTerm:
 
 
 @dataclass(frozen=True)
+class AnnReport:
+    """The ANN of a group's topology at one price, beside the group's dynamic energy on a chip.
+
+    Attributes:
+        profile: Chip of the price; ``name`` in words.
+        macs: Multiply-accumulates per inference.
+        energy: The ANN's, per inference.
+        price: Of a multiply-accumulate.
+        memory: Of the access that fetches its weight, where that is priced apart; ``energy`` holds it.
+        ratio: The group's nominal dynamic energy over it, the host's part charged at the ANN's price; None where
+            nothing of the group is priced.
+        crossover: The firing rate below which the group costs less.
+        marks: Why the two energies stand on different bases; empty on one chip.
+    """
+
+    profile: str
+    name: str
+    macs: int
+    energy: Amount
+    price: PriceTag
+    memory: PriceTag | None
+    ratio: float | None
+    crossover: Crossover
+    marks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class EnergyReport:
     """Energy of one group on one profile.
 
-    ``layers``: layer -> term -> pJ, mean over seeds. ``unpriced`` and ``not_charged``: term -> reason.
+    ``layers``: layer -> term -> pJ, mean over seeds. ``unpriced`` and ``not_charged``: term -> reason. ``ann``: the ANN
+    of the same topology, on this chip and on the conventional lines.
     """
 
     profile: str
@@ -122,6 +150,7 @@ class EnergyReport:
     basis: str | None
     confidence: str | None
     proxy: str | None
+    ann: tuple[AnnReport, ...]
 
 
 @dataclass(frozen=True)

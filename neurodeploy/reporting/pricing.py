@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from neurodeploy.config.profile import Profile
 from neurodeploy.energy import Amount, Estimate, estimate
+from neurodeploy.reporting.ann import ann_reports
 from neurodeploy.reporting.collect import GroupData, RunData
 from neurodeploy.reporting.model import EnergyFigure, EnergyReport, EnergyTerm, Resources
 from neurodeploy.reporting.statistics import statistic
 
 
-def priced(group: GroupData, profiles: Sequence[Any], target: str, allow_proxy: bool) -> list[list[Estimate]]:
+def priced(group: GroupData, profiles: Sequence[Profile], target: str, allow_proxy: bool) -> list[list[Estimate]]:
     """For each profile the estimate of each run; nothing for a network that the target does not take."""
     if group.not_exported:
         return []
     return [_estimates(group, profile, target, allow_proxy) for profile in profiles]
 
 
-def _estimates(group: GroupData, profile: Any, target: str, allow_proxy: bool) -> list[Estimate]:
+def _estimates(group: GroupData, profile: Profile, target: str, allow_proxy: bool) -> list[Estimate]:
     return [
         estimate(
             run.simulation["layers"],
@@ -34,7 +35,7 @@ def _estimates(group: GroupData, profile: Any, target: str, allow_proxy: bool) -
     ]
 
 
-def energy_report(estimates: Sequence[Estimate]) -> EnergyReport:
+def energy_report(estimates: Sequence[Estimate], group: GroupData, profile: Profile) -> EnergyReport:
     """The mean over seeds; provenance and reasons are those of all seeds together."""
     first = estimates[0]
 
@@ -77,6 +78,7 @@ def energy_report(estimates: Sequence[Estimate]) -> EnergyReport:
         basis=first.basis,
         confidence=first.confidence,
         proxy=first.proxy,
+        ann=ann_reports(group, profile, allow_proxy=first.proxy is not None),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from neurodeploy.reporting import headline, numbers
 from neurodeploy.reporting.cells import Cell, Table, integer, stat, text
-from neurodeploy.reporting.energy_tables import energy_table, prices_table, terms_table, unpriced_table
+from neurodeploy.reporting.energy_tables import ann_table, energy_table, prices_table, terms_table, unpriced_table
 from neurodeploy.reporting.model import PublishedRow, Report
 from neurodeploy.reporting.published import differences
 
@@ -24,6 +24,7 @@ def tables(report: Report) -> dict[str, Table]:
         _operations(report),
         energy_table(report),
         terms_table(report),
+        ann_table(report),
         unpriced_table(report),
         prices_table(report),
         _deployment(report),

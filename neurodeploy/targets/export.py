@@ -23,6 +23,7 @@ from neurodeploy.files import (
 from neurodeploy.ir.interpret import interpret
 from neurodeploy.ir.nir_io import ReadOptions, write_nir
 from neurodeploy.ir.nodes import Input
+from neurodeploy.passes.dense_macs import dense_macs
 from neurodeploy.passes.exact_input import snap_input
 from neurodeploy.passes.pipeline import Compilation, Context, compile_graph
 from neurodeploy.passes.place import CoreLimits
@@ -142,7 +143,8 @@ def export(
     findings += _costs(accuracies) if exact else []
     golden = golden_vectors(compilation, fed[:GOLDEN_SAMPLES], checked.timesteps)
     options_taken = {"fold": fold, "quantize": quantize if target.spec.quantize else None, "calibration": calibration}
-    compiled = {**compile_document(compilation, target, findings, accuracies), **options_taken}
+    dense = {"dense_macs": dense_macs(loaded.graph).to_json()}  # of the network as trained, before passes change it
+    compiled = {**compile_document(compilation, target, findings, accuracies), **options_taken, **dense}
 
     def emit(into: Path) -> None:
         notes = target.emit(compilation.graph, into)

@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from priced import HELD, price, profile, row
 
-from neurodeploy.config.profile import Profile, parse_profile
 from neurodeploy.energy import TERMS, estimate
 from neurodeploy.sim.trace import COUNT_KEYS, LayerCounts
-
-
-def row(name: str = "layer", **counts: int | None) -> dict[str, Any]:
-    """One layer of simulate's JSON; what is not named is 0."""
-    return {"name": name, "kind": "lif", "size": 1, **{key: counts.get(key, 0) for key in COUNT_KEYS}}
-
-
-def profile(energy: str, *, rest: str = "", chip: str = "") -> Profile:
-    text = f'schema = 1\n[chip]\nid = "x"\nname = "X"\n{chip}\n[energy]\n{energy}\n{rest}'
-    return parse_profile(text, where="test")
-
-
-def price(value: float, low: float | None = None, high: float | None = None, **more: str) -> str:
-    fields = {"value": value, "low": low, "high": high}
-    text = ", ".join(f"{key} = {number}" for key, number in fields.items() if number is not None)
-    words = {"unit": "pJ", "basis": "measured", "confidence": "high", "source": "s"} | more
-    return "{ " + text + "".join(f', {key} = "{word}"' for key, word in words.items()) + " }"
 
 
 def test_loihi_by_hand() -> None:
@@ -74,7 +56,7 @@ def test_unknown_chips_count_as_one_and_say_so() -> None:
 def test_unknown_price_is_unpriced_and_makes_a_lower_bound() -> None:
     e = estimate([row(sop=10, spikes_out=3)], "loihi", samples=1, timesteps=1)
     assert [(u.key, u.count) for u in e.unpriced] == [("spike_out", 3.0)]
-    assert "SANA-FE" in e.unpriced[0].reason
+    assert "fits 69.3 pJ" in e.unpriced[0].reason
     assert e.dynamic_is_lower_bound
     assert e.total_is_lower_bound
     assert e.dynamic.pj == pytest.approx(236)
@@ -100,7 +82,7 @@ def test_marginal_adds_static_power_only() -> None:
     e = estimate([layer], "truenorth", samples=1, timesteps=4, chips=1)
     assert e.by_term().keys() == {"sop"}
     assert (e.dynamic.pj, e.dynamic.low_pj, e.dynamic.high_pj) == pytest.approx((2300, 2260, 2630))
-    assert set(e.not_charged) == {"neuron_active", "neuron_inactive", "spike_out", "msg_local", "hop"}
+    assert set(e.not_charged) == {"neuron_active", "neuron_inactive", "spike_out", "msg_local", "hop", "mem_access"}
     assert not e.dynamic_is_lower_bound
     assert e.static is not None
     assert e.static.real_time.pj == pytest.approx(64.4 * 4e-3 * 1e9)
@@ -131,11 +113,41 @@ def test_all_in_ignores_even_a_price_that_is_there() -> None:
 
 
 def test_inside_is_not_charged_twice() -> None:
-    chip = profile(f'scope = "per_term"\nsop = {price(2)}\nmsg_local = {price(7, inside="sop")}')
+    chip = profile(f'scope = "per_term"\nsop = {price(2)}\nmsg_local = {price(7, inside="sop")}\n{HELD}')
     e = estimate([row(sop=10, messages=10)], chip, samples=1, timesteps=1)
     assert e.dynamic.pj == pytest.approx(20)
-    assert e.not_charged == {"msg_local": "inside sop"}
+    assert e.not_charged == {"msg_local": "inside sop", "mem_access": "inside sop"}
     assert not e.dynamic_is_lower_bound
+
+
+def test_memory_is_a_term_of_its_own_where_no_price_holds_it() -> None:
+    """7 spikes' weights, 2 multiplications' and 3 states read and written are 15 accesses of 10 pJ."""
+    layers = [row("conv", sop=5, sop_graded=2, mac=2), row("lif", neuron_updates_active=3, neuron_updates_idle=9)]
+    prices = "\n".join(
+        f"{key} = {price(0)}" for key in ("sop", "sop_graded", "mac", "neuron_active", "neuron_inactive")
+    )
+    chip = profile(f'scope = "per_term"\n{prices}\nmem_access = {price(10)}')
+    e = estimate(layers, chip, samples=1, timesteps=1)
+    assert {(t.layer, t.key): t.count for t in e.terms if t.key == "mem_access"} == {
+        ("conv", "mem_access"): 9,
+        ("lif", "mem_access"): 6,
+    }
+    assert e.dynamic.pj == pytest.approx(150)
+    assert estimate(layers, profile(f'scope = "per_term"\n{prices}\n{HELD}'), samples=1, timesteps=1).dynamic.pj == 0
+
+
+def test_memory_that_nobody_priced_makes_a_lower_bound() -> None:
+    e = estimate([row(sop=5)], profile(f'scope = "per_term"\nsop = {price(2)}'), samples=1, timesteps=1)
+    assert {u.key: u.count for u in e.unpriced} == {"mem_access": 5, "static": None}
+    assert e.dynamic_is_lower_bound
+
+
+def test_messages_between_chips_are_there_and_not_counted() -> None:
+    one, two = (estimate([row(sop=1, messages=3)], "loihi", samples=1, timesteps=1, chips=n) for n in (1, 2))
+    assert "offchip_msg" not in one.unpriced_keys()
+    assert "no placement of populations on chips" in two.unpriced_keys()["offchip_msg"]
+    assert "offchip_msg" in estimate([row(messages=3)], "truenorth", samples=1, timesteps=1, chips=2).not_charged
+    assert "offchip_msg" not in estimate([row(sop=3)], "loihi", samples=1, timesteps=1, chips=2).unpriced_keys()
 
 
 def test_units_are_converted() -> None:
@@ -159,19 +171,21 @@ def test_loihi2_has_no_price_without_the_proxy() -> None:
     bare = estimate([layer], "loihi2", samples=1, timesteps=1)
     assert bare.terms == ()
     assert bare.dynamic.pj == 0
-    assert bare.unpriced_keys().keys() == {"sop", "neuron_active", "static"}
+    assert bare.unpriced_keys().keys() == {"sop", "neuron_active", "mem_access", "static"}
     assert (bare.basis, bare.proxy) == (None, None)
     proxied = estimate([layer], "loihi2", samples=1, timesteps=1, allow_proxy=True)
     assert proxied.dynamic.pj == pytest.approx(100 * 23.6 + 10 * 81)
     assert (proxied.proxy, proxied.basis, proxied.confidence) == ("loihi", "estimated", "low")
     assert all(tag.source.startswith("PROXY loihi: ") for tag in proxied.prices)
-    assert "static" in proxied.unpriced_keys()
+    assert proxied.unpriced_keys().keys() == {"static"}
+    assert proxied.not_charged == {"mem_access": "inside sop of the proxy loihi"}
 
 
 def test_host_work_is_flagged_and_never_in_the_total() -> None:
-    """A static image: 50 MACs once, 200 over four steps, for 2 samples; cmos45 prices a MAC at 0.3 pJ."""
+    """A static image: 50 MACs once, 200 over four steps, for 2 samples at 0.3 pJ."""
+    chip = profile(f'scope = "per_term"\nsop = {price(0.1)}\nmac = {price(0.3)}\n{HELD}')
     host = [row("conv1", mac=400, mac_once=100)]
-    with_price = estimate([row(sop=2)], "cmos45", samples=2, timesteps=4, host_layers=host)
+    with_price = estimate([row(sop=2)], chip, samples=2, timesteps=4, host_layers=host)
     without = estimate([row(sop=2)], "loihi", samples=2, timesteps=4, host_layers=host)
     assert with_price.host is not None
     assert with_price.host.energy is not None
@@ -185,7 +199,10 @@ def test_host_work_is_flagged_and_never_in_the_total() -> None:
 
 def test_layers_and_terms_add_up() -> None:
     layers = [row("a", sop=10, neuron_updates_active=1), row("b", sop=5, neuron_updates_idle=2)]
-    e = estimate(layers, "cmos45", samples=1, timesteps=1)
+    chip = profile(
+        f'scope = "per_term"\nsop = {price(0.1)}\nneuron_active = {price(0.2)}\nneuron_inactive = {price(0.2)}\n{HELD}'
+    )
+    e = estimate(layers, chip, samples=1, timesteps=1)
     assert {name: a.pj for name, a in e.by_layer().items()} == pytest.approx({"a": 1.2, "b": 0.9})
     assert sum(a.pj for a in e.by_term().values()) == pytest.approx(e.dynamic.pj)
 
