@@ -9,6 +9,7 @@ from typing import Any
 
 from neurodeploy.diagnostics import UsageError
 from neurodeploy.manifest import PACKAGES, neurodeploy_commit, version
+from neurodeploy.sim import native
 from neurodeploy.verification.lava import find_lava_python
 
 #: Peers that verification can replay in.
@@ -28,6 +29,11 @@ def examine() -> dict[str, Any]:
         notes.append(
             "no Python 3.10 with lava-nc: `verify --with lava` is skipped (make lava, or set NEURODEPLOY_LAVA_PYTHON)"
         )
+    try:
+        kernels = native.describe()
+    except UsageError as error:
+        kernels = None
+        notes.append(f"{error.where}={error.message}; {error.fix}")
     if data and not Path(data).is_dir():
         notes.append(f"NEURODEPLOY_DATA is {data}, which is no folder")
     return {
@@ -37,6 +43,7 @@ def examine() -> dict[str, Any]:
         "platform": platform.platform(),
         "processors": os.cpu_count(),
         "cpu_features": _cpu_features(),
+        "kernels": kernels,
         "lava_python": str(lava) if lava else None,
         "data_root": data,
         "packages": {name: version(name) for name in ("neurodeploy", *PACKAGES, *PEERS)},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 #: Names that are not printed in one message.
@@ -14,6 +13,8 @@ def nearest(word: str, known: Iterable[str], *, most: int = 3, lister: str = "ne
 
     ``lister`` is the command that prints them all, named where they are many.
     """
+    import difflib
+
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=most, cutoff=0.5)
     if close:

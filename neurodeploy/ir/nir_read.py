@@ -23,6 +23,7 @@ from neurodeploy.ir.nir_fields import Fields
 from neurodeploy.ir.nir_file import KEY, SCHEMA, Tree, read_tree, tree_of
 from neurodeploy.ir.nir_inline import bypass, flatten_graph
 from neurodeploy.ir.nir_neurons import Clock
+from neurodeploy.ir.nir_timed import timed_numbers
 from neurodeploy.ir.nodes import Delay, Integrator, Node
 from neurodeploy.ir.read_options import ReadOptions, apply_options
 
@@ -203,13 +204,11 @@ def _check_numbers(graph: Graph) -> None:
 
 def _check_notes(graph: Graph, nodes: Mapping[str, Fields], where: str) -> None:
     """Our notes and the file's own numbers must agree: another tool may have changed one and not the other."""
-    from neurodeploy.ir.nir_write import write_node
-
     for name, node in graph.nodes.items():
         if nodes[name].kind not in TIMED:
             continue
-        for key, value in tree_of(write_node(graph, name, node)).items():
-            if isinstance(value, np.ndarray) and not np.array_equal(value, np.asarray(nodes[name].values.get(key))):
+        for key, value in timed_numbers(graph, name, node)[1].items():
+            if not np.array_equal(value, np.asarray(nodes[name].values.get(key))):
                 raise UsageError(
                     "ND104",
                     f"`{name}`: {key} in the file is not what neurodeploy's notes in the same file say",

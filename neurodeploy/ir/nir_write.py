@@ -41,7 +41,8 @@ from neurodeploy.ir.graph import Edge, Graph
 from neurodeploy.ir.nir_cycles import late_edges
 from neurodeploy.ir.nir_file import KEY, SCHEMA
 from neurodeploy.ir.nir_neurons import CURRENT_NUMBERS, INTEGRATOR_NUMBERS, LIF_NUMBERS
-from neurodeploy.ir.nodes import LIF, AvgPool2d, CubaLIF, Delay, Input, Integrator, Node, Shape, SumPool2d, Threshold
+from neurodeploy.ir.nir_timed import NUMBERS, is_longer, timed_numbers, unsayable
+from neurodeploy.ir.nodes import LIF, AvgPool2d, CubaLIF, Delay, Input, Integrator, Node, SumPool2d, Threshold
 
 
 @dataclass(eq=False)
@@ -110,12 +111,8 @@ def write_node(graph: Graph, name: str, node: Node) -> Any:
     """The NIR node of ``name``, without notes."""
     writer = _WRITERS.get(type(node))
     if writer is None:
-        raise _unsayable(name, f"NIR has no node for {node.kind}", "fold it first (norms into weights)")
+        raise unsayable(name, f"NIR has no node for {node.kind}", "fold it first (norms into weights)")
     return writer(graph, name, node)
-
-
-def _unsayable(name: str, what: str, fix: str) -> UnsupportedError:
-    return UnsupportedError("ND201", what, where=name, fix=fix)
 
 
 def _readout(graph: Graph) -> str | None:
@@ -138,16 +135,11 @@ def _readout(graph: Graph) -> str | None:
 # late edges
 
 
-def _longer(graph: Graph, name: str) -> bool:
-    """Whether a Delay is written one step longer: every edge into it is late."""
-    return all((source, name) in graph.recurrent for source in graph.sources(name))
-
-
 def _inserted_delays(graph: Graph) -> dict[Edge, str]:
     """Late edges that a reader of the file would not find again -> the name of a Delay node that stands for each."""
     if not graph.recurrent:
         return {}
-    longer = {name for name in graph.names(Delay) if _longer(graph, name)}
+    longer = {name for name in graph.names(Delay) if is_longer(graph, name)}
     plain = [edge for edge in graph.edges if edge in graph.recurrent and edge[1] not in longer]
     kinds = {name: _nir_type(node) for name, node in graph.nodes.items()}
     steps = {name: graph.nodes[name].steps for name in graph.names(Delay)}  # type: ignore[attr-defined]
@@ -198,83 +190,9 @@ def _node_notes(node: Node) -> dict[str, Any]:
     return {**words, **{name: array if array.ndim else float(array) for name, array in arrays.items()}}
 
 
-def _full(node: Node, shape: Shape, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
-    return {key: np.array(np.broadcast_to(getattr(node, key), shape)) for key in keys}
-
-
-def _leak(name: str, decay: np.ndarray) -> np.ndarray:
-    """``1 − decay``, for neurons that all leak (ND201 otherwise)."""
-    if np.any(decay >= 1.0):
-        raise _unsayable(
-            name,
-            f"NIR cannot say a decay of {float(np.max(decay)):g} here: neurons that leak beside others that do not, "
-            "an integrating neuron with an offset or a current, or a decay above 1",
-            "set every decay of this layer below 1, or leave its offset and current out",
-        )
-    return 1.0 - decay
-
-
-def _write_lif(graph: Graph, name: str, node: LIF) -> Any:
-    shape = node.shape
-    notes = _full(node, shape, LIF_NUMBERS)
-    if np.all(node.decay == 1.0) and np.all(node.offset == 0.0):
-        threshold = _portable_threshold(notes["threshold"], np.ones(shape), node.compare, graph.arithmetic)
-        return nir.IF(r=notes["gain"] / graph.dt, v_threshold=threshold, v_reset=notes["v_reset"].astype(np.float32))
-    leak = _leak(name, notes["decay"])
-    tau = graph.dt / leak
-    if np.all(node.gain == 1.0):  # r = 1: the reader's membrane is leak times ours
-        unit: np.ndarray = leak
-        r: np.ndarray = np.ones(shape, np.float32)
-    else:
-        unit, r = np.ones(shape), notes["gain"] / leak
-    return nir.LIF(
-        tau=tau,
-        r=r,
-        v_leak=(notes["offset"] * unit / leak).astype(np.float32),
-        v_threshold=_portable_threshold(notes["threshold"], unit, node.compare, graph.arithmetic),
-        v_reset=(notes["v_reset"] * unit).astype(np.float32),
-    )
-
-
-def _write_cuba(graph: Graph, name: str, node: CubaLIF) -> Any:
-    shape = node.shape
-    notes = _full(node, shape, (*LIF_NUMBERS, *CURRENT_NUMBERS))
-    leak, current_leak = _leak(name, notes["decay"]), _leak(name, notes["current_decay"])
-    return nir.CubaLIF(
-        tau_syn=graph.dt / current_leak,
-        tau_mem=graph.dt / leak,
-        r=notes["gain"] / leak,
-        v_leak=notes["offset"] / leak,
-        v_threshold=_portable_threshold(notes["threshold"], np.ones(shape), node.compare, graph.arithmetic),
-        v_reset=notes["v_reset"].astype(np.float32),
-        w_in=notes["current_gain"] / current_leak,
-    )
-
-
-def _portable_threshold(threshold: np.ndarray, unit: np.ndarray, compare: str, arithmetic: str) -> np.ndarray:
-    """The threshold for readers that compare with ``>``; see the module's docstring."""
-    if arithmetic == "loihi":
-        return ((threshold + 2.0**-7) * unit).astype(np.float32)
-    scaled = (threshold * unit).astype(np.float32)
-    return np.nextafter(scaled, np.float32(-np.inf)) if compare == "ge" else scaled
-
-
-def _write_integrator(graph: Graph, name: str, node: Integrator) -> Any:
-    notes = _full(node, node.shape, INTEGRATOR_NUMBERS)
-    if np.all(node.decay == 1.0) and np.all(node.offset == 0.0):
-        return nir.I(r=notes["gain"] / graph.dt)
-    leak = _leak(name, notes["decay"])
-    return nir.LI(tau=graph.dt / leak, r=notes["gain"] / leak, v_leak=notes["offset"] / leak)
-
-
-def _write_threshold(graph: Graph, name: str, node: Threshold) -> Any:
-    threshold = np.array(np.broadcast_to(node.threshold, node.shape))
-    return nir.Threshold(_portable_threshold(threshold, np.ones(node.shape), node.compare, "float32"))
-
-
-def _write_delay(graph: Graph, name: str, node: Delay) -> Any:
-    steps = np.broadcast_to(node.steps, node.shape) + _longer(graph, name)
-    return nir.Delay(steps * graph.dt)
+def _write_timed(graph: Graph, name: str, node: Node) -> Any:
+    kind, numbers = timed_numbers(graph, name, node)
+    return getattr(nir, kind)(**numbers)
 
 
 def _write_conv1d(graph: Graph, name: str, node: ours.Conv1d) -> Any:
@@ -318,9 +236,5 @@ _WRITERS: dict[type, Callable[[Graph, str, Any], Any]] = {
     ours.MaxPool2d: _write_pool,
     ours.Flatten: _write_flatten,
     ours.ReLU: lambda graph, name, node: ReLU(),
-    Delay: _write_delay,
-    Threshold: _write_threshold,
-    LIF: _write_lif,
-    CubaLIF: _write_cuba,
-    Integrator: _write_integrator,
+    **dict.fromkeys(NUMBERS, _write_timed),
 }

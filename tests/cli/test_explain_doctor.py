@@ -9,6 +9,7 @@ import pytest
 
 from neurodeploy.cli import run
 from neurodeploy.diagnostics import codes, page
+from neurodeploy.sim import native
 from neurodeploy.verification.lava import VARIABLE, find_lava_python
 
 
@@ -42,6 +43,20 @@ def test_doctor(call, capsys, monkeypatch, tmp_path) -> None:
     assert any("gone" in note for note in result["notes"])
     assert run(["doctor"]) == 0
     assert "note: NEURODEPLOY_DATA" in capsys.readouterr().out
+
+
+def test_doctor_says_which_kernels_run(call, monkeypatch) -> None:
+    monkeypatch.setenv("NEURODEPLOY_KERNELS", "numba")
+    native.library.cache_clear()
+    try:
+        assert call(0, "doctor")["kernels"] == "Numba kernels (NEURODEPLOY_KERNELS=numba)"
+        monkeypatch.setenv("NEURODEPLOY_KERNELS", "abacus")
+        native.library.cache_clear()
+        result = call(0, "doctor")  # a wrong variable is said, and the rest is printed
+        assert result["kernels"] is None
+        assert any("NEURODEPLOY_KERNELS=abacus" in note for note in result["notes"])
+    finally:
+        native.library.cache_clear()
 
 
 def test_doctor_reports_a_wrong_lava_python_and_goes_on(capsys, monkeypatch, tmp_path) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from typing import TYPE_CHECKING
 
 from neurodeploy.diagnostics.errors import UsageError
 from neurodeploy.diagnostics.suggest import nearest
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
+
+
+def _folder() -> Traversable:
+    from importlib import resources  # every command imports this module, one in a hundred prints a page
+
+    return resources.files(__name__)
 
 
 def codes() -> dict[str, str]:
     """Every code with the title of its page, in order."""
     found = {}
-    for entry in resources.files(__name__).iterdir():
+    for entry in _folder().iterdir():
         if entry.name.startswith("ND") and entry.name.endswith(".md"):
             title = entry.read_text(encoding="utf-8").splitlines()[0]
             found[entry.name[:-3]] = title.split(":", 1)[1].strip()
@@ -26,4 +35,4 @@ def page(code: str) -> str:
         raise UsageError(
             "ND101", f"no such code: {code}", where="explain", fix=nearest(wanted, known, lister="neurodeploy explain")
         )
-    return (resources.files(__name__) / f"{wanted}.md").read_text(encoding="utf-8")
+    return (_folder() / f"{wanted}.md").read_text(encoding="utf-8")
