@@ -51,10 +51,12 @@ endif
 	.venv-lava/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps lava-dl==0.6.0 -e .
 	touch $@
 
-# Ratios against other simulators on one artifact; `make demo` leaves the default one.
+# Ratios against other simulators: random networks, then one artifact; `make demo` leaves the default one.
 ARTIFACT ?= runs/demo/rmp/export-loihi2
 bench: .venv/.dev
-	$(BIN)/python benchmarks/simulate.py $(ARTIFACT)
+	$(BIN)/python benchmarks/simulate.py nets --net resnet20-slim,vgg16
+	$(BIN)/python benchmarks/simulate.py nets $(ARTIFACT)
+	$(BIN)/python benchmarks/simulate.py layer
 
 # Ratios of a training step against other libraries; ten minutes on a quiet machine.
 bench-train: .venv/.dev

@@ -1,89 +1,82 @@
-"""Our engine beside other simulators on the same file, in one run: ratios, never absolute times.
+"""Our engine beside other simulators, in one run: ratios, never absolute times alone.
 
-    python benchmarks/simulate.py runs/digits-conv-rmp/seed-0/export-nir [--samples 256] [--repeats 5]
+    python benchmarks/simulate.py nets [ARTIFACT ...] [--net resnet20-slim,vgg16] [--rates 15] [--batch 1,32]
+    python benchmarks/simulate.py layer       # one wide layer: operations per second against the L1 roofline
+    python benchmarks/simulate.py counting    # what the counts cost
+    python benchmarks/simulate.py startup ARTIFACT    # from a fresh process to the first result
+    python benchmarks/simulate.py lava        # 100,000 neurons in Lava's CPU simulation (needs Python 3.10 with Lava)
 
-Every simulator runs the same ``network.nir`` on the same inputs, one thread, float32; spikes are compared first, and a
-simulator whose spikes differ is reported as such. Files are read and networks built before the clock starts. The
-image's first layer is computed at every step by all of them (the input is given as a sequence of T frames). Times are
-medians of process CPU time after one warm-up.
+``nets`` simulates the same network with the same weights on the same input in every simulator, and stops where a spike
+differs: random networks of integers whose layers fire at a chosen rate (exact in float32 too), or exported artifacts of
+trained networks on their golden inputs (of a float network, the spikes that differ are counted). Files are read and
+networks built before the clock starts. Contenders take turns; a figure is the median over turns of process CPU time
+(of wall-clock time with ``--threads 2``), divided by ours. What is the same at every step, the convolution of a static
+image, is computed once by all (``--stem once``), at every step by all (``every``), or before the clock starts
+(``spikes``).
+Dense simulators get pools in front of small kernels in place of the composed kernels that a chip needs.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import statistics
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-import numpy as np
-
-from neurodeploy.ir.interpret import interpret
-from neurodeploy.reporting.text import table
-from neurodeploy.sim.engine import Engine
-from neurodeploy.targets.artifact import Artifact, find_artifact
-from neurodeploy.verification.compare import compare
-from neurodeploy.verification.readers import READERS, Reader, lacking
+SECTIONS = ("nets", "layer", "counting", "startup", "lava")
+PEERS = ("eager", "compile", "spikingjelly", "snntorch", "norse")
 
 
-def median_seconds(run: Callable[[], object], repeats: int) -> float:
-    """Median process CPU time of ``run`` after one warm-up."""
-    run()
-    times = []
-    for _ in range(repeats):
-        began = time.process_time()
-        run()
-        times.append(time.process_time() - began)
-    return statistics.median(times)
+def words(text: str) -> list[str]:
+    """``a,b`` as a list."""
+    return [word for word in text.split(",") if word]
 
 
-def contenders(artifact: Artifact, x: np.ndarray) -> dict[str, Callable[[], dict[str, np.ndarray]]]:
-    """Name -> a call that simulates ``x`` and returns ``spikes/<node>`` and ``output``."""
-    graph = artifact.network
-    engine = Engine(graph, graph.arithmetic)
-
-    def ours() -> dict[str, np.ndarray]:
-        result = engine.run(x, x.shape[1])
-        return {"output": result.output, **{f"spikes/{name}": s for name, s in result.spikes.items()}}
-
-    def slow() -> dict[str, np.ndarray]:
-        meaning = interpret(graph, x, graph.arithmetic)
-        return {"output": meaning.output, **{f"spikes/{name}": s for name, s in meaning.spikes.items()}}
-
-    found: dict[str, Callable[[], dict[str, np.ndarray]]] = {
-        "neurodeploy engine": ours,
-        "neurodeploy interpreter": slow,
-    }
-    for name in READERS:
-        if not lacking(name, artifact):
-            found[name] = partial(Reader(name, artifact).run, x)
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("section", choices=SECTIONS)
+    parser.add_argument("artifacts", nargs="*", type=Path, help="artifact folders (nets, startup)")
+    parser.add_argument("--net", type=words, help="random networks [resnet20-slim,vgg16; none with ARTIFACT]")
+    parser.add_argument("--rates", type=words, help="firing rates in percent; default: 15 (layer: 1,2,5,10,15,25,40)")
+    parser.add_argument("--batch", type=words, default=["1", "32"], help="batch sizes [1,32]")
+    parser.add_argument("--threads", type=int, default=1, help="threads of all contenders [1]")
+    parser.add_argument("--repeats", type=int, default=9, help="turns of each contender [9]")
+    parser.add_argument("--peers", type=words, default=list(PEERS), help=f"simulators beside ours [{','.join(PEERS)}]")
+    parser.add_argument("--dense", choices=("on", "off", "both"), default="both", help="our dense path [both]")
+    parser.add_argument("--stem", choices=("once", "every", "spikes"), default="once", help="see above [once]")
+    parser.add_argument("--isa", choices=("native", "avx2"), default="native", help="instructions that all may use")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    found = parser.parse_intermixed_args()
+    for name in set(found.peers) - set(PEERS):
+        parser.error(f"no peer {name}; choose from {','.join(PEERS)}")
+    if found.section == "startup" and not found.artifacts:
+        parser.error("startup needs an artifact: neurodeploy export RUN --target loihi2")
     return found
 
 
+def set_environment(threads: int, isa: str) -> None:
+    """What the libraries read when they are imported."""
+    for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[key] = str(threads)
+    if isa == "avx2":
+        os.environ |= {
+            "NEURODEPLOY_KERNELS": "avx2",
+            "ONEDNN_MAX_CPU_ISA": "AVX2",
+            "ATEN_CPU_CAPABILITY": "avx2",
+            "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+            "NUMBA_CPU_NAME": "haswell",
+        }
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("artifact", type=Path, help="an artifact folder; export --target nir or loihi2")
-    parser.add_argument("--samples", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    artifact = find_artifact(options.artifact)
-    golden = artifact.golden["input"]
-    x = np.concatenate([golden] * -(-options.samples // len(golden)))[: options.samples]
-    runs = contenders(artifact, x)
-    reference = {**runs["neurodeploy interpreter"](), "input": x}
-    rows = []
-    ours = None
-    for name, run in runs.items():
-        found = compare(artifact.network, reference, run(), exact=False)
-        seconds = median_seconds(run, options.repeats)
-        ours = ours or seconds
-        rows.append((name, f"{seconds / ours:.1f}", found.spike_differences))
-    print(table("", ("simulator", "time, engine = 1", "spikes that differ"), rows))
-    print(f"{artifact.folder}: {len(x)} samples, {x.shape[1]} steps, one thread, medians of {options.repeats}")
+    given = options()
+    set_environment(given.threads, given.isa)
+    from simulation import sections  # imports what reads the environment
+
+    results = getattr(sections, given.section)(given)
+    if given.json is not None:
+        given.json.write_text(json.dumps({"isa": given.isa, "results": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         UsageError: The operating system refuses (ND110).
     """
-    with _writing(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
         os.close(handle)
@@ -66,7 +66,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """What the operating system refuses (no permission, no space, a file where a folder should be) is ND110."""
     try:
         yield
@@ -130,11 +130,11 @@ def folder_in_place(folder: Path, *, replaces: Callable[[Path], bool]) -> Iterat
     """
     folder = folder.absolute()
     refuse_foreign_folder(folder, replaces=replaces)
-    with _writing(folder):
+    with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.building-"))
     try:
-        with _writing(folder):
+        with writing(folder):
             yield building
             building.chmod(0o755)
             old = None

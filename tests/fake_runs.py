@@ -16,6 +16,7 @@ from neurodeploy.data import load
 from neurodeploy.diagnostics import UnsupportedError
 from neurodeploy.files import sha256
 from neurodeploy.reporting import collect
+from neurodeploy.reporting.features import Features, principal
 from neurodeploy.sim.trace import COUNT_KEYS, LayerCounts, Trace
 
 T = 4
@@ -128,7 +129,11 @@ def fake_export(run: Path, target: str, data_root: Any, folder: Path) -> None:
         "passes": [], "findings": [], "chips": 1, "timesteps": T,
         "dense_macs": {"layers": {"conv1": 9216, "conv2": 147_456, "fc": 2560}, "additions": [], "recurrent": False},
         "resources": {
-            "nodes": {},
+            "nodes": {
+                name: {"neurons": neurons, "synapses": 9000, "synaptic_memory_bytes": 9216, "cores": 2,
+                       "limited_by": "neurons"}
+                for name, neurons, _ in LAYERS[1:]
+            },
             "total": {"neurons": 778, "synapses": 213_000, "synaptic_memory_bytes": 58_112, "cores": 5},
         },
     }  # fmt: skip
@@ -178,6 +183,15 @@ def fake_trace(artifact: Path, samples: int, labels: np.ndarray | None) -> Trace
     )  # fmt: skip
 
 
+def fake_features(artifact: Path, x: Any, labels: Any) -> Features:
+    """Ten clouds, nearer to each other without RMP-Loss."""
+    run = json.loads((artifact.parent / "evaluation.json").read_text())
+    labels = np.asarray(labels)
+    centers = np.random.default_rng(0).normal(size=(10, 16))
+    spread = 4 * run["layers"][0]["quantization_error"] ** 0.5
+    return principal(centers[labels] + np.random.default_rng(1).normal(0, spread, (len(labels), 16)), labels)
+
+
 def counts(name: str, kind: str, size: int, **steps: Any) -> LayerCounts:
     """Counts of one node; what is not named is 0."""
     zero = np.zeros(T, np.int64)
@@ -190,7 +204,7 @@ def counts(name: str, kind: str, size: int, **steps: Any) -> LayerCounts:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Replace export and simulation; how often each was called."""
-    called = {"export": 0, "simulate": 0}
+    called = {"export": 0, "simulate": 0, "features": 0}
 
     def export(run: Path, target: str, data_root: Any, out: Path) -> None:
         called["export"] += 1
@@ -200,6 +214,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         called["simulate"] += 1
         return fake_trace(artifact, len(x), labels)
 
+    def features(artifact: Path, x: np.ndarray, labels: np.ndarray) -> Features:
+        called["features"] += 1
+        return fake_features(artifact, x, labels)
+
     monkeypatch.setattr(collect, "_export", export)
+    monkeypatch.setattr(collect, "_features", features)
     monkeypatch.setattr(collect, "_simulate", simulate)
     return called

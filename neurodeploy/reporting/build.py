@@ -10,13 +10,13 @@ from neurodeploy.config.method import method_name
 from neurodeploy.config.profile import Profile
 from neurodeploy.manifest import version
 from neurodeploy.reporting.collect import GroupData, RunData
+from neurodeploy.reporting.compared import compared
 from neurodeploy.reporting.model import (
     CURVES,
     FIRING,
     SCHEMA_VERSION,
     Change,
     ChipLayer,
-    Comparison,
     Curve,
     EnergyReport,
     GroupReport,
@@ -26,9 +26,9 @@ from neurodeploy.reporting.model import (
     RunReport,
     TrainedLayer,
 )
-from neurodeploy.reporting.pricing import energy_report, priced, resources
+from neurodeploy.reporting.pricing import energy_report, places, priced, resources
 from neurodeploy.reporting.published import published_row
-from neurodeploy.reporting.statistics import Statistic, compare, statistic
+from neurodeploy.reporting.statistics import Statistic, statistic
 from neurodeploy.sim.trace import COUNT_KEYS
 from neurodeploy.training.run_files import MembraneHistogram
 
@@ -46,7 +46,7 @@ def build(groups: Sequence[GroupData], *, target: str, profiles: Sequence[str], 
         for group, label in zip(groups, labels, strict=True)
     )
     first = groups[0].runs[0]
-    comparisons = tuple(_comparisons(reports, target))
+    comparisons = compared(groups, reports, target)
     return Report(
         schema_version=SCHEMA_VERSION,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -102,6 +102,9 @@ def _group(group: GroupData, label: str, baseline: GroupData, energies: tuple[En
         runs=runs,
         accuracy_float=accuracy,
         accuracy_chip=statistic(run.accuracy_chip for run in runs),
+        conversion=statistic(
+            None if run.accuracy_chip is None else run.accuracy_chip - run.accuracy_float for run in runs
+        ),
         quantization_error=statistic(run.quantization_error for run in runs),
         firing_rate=statistic(run.firing_rate for run in runs),
         counts={key: _count_total(group, key) if exported else None for key in COUNT_KEYS},
@@ -110,6 +113,8 @@ def _group(group: GroupData, label: str, baseline: GroupData, energies: tuple[En
         curves=tuple(_curves(group)),
         energy=energies,
         resources=resources(first) if exported else Resources(None, None, None, None, None),
+        places=places(first) if exported else (),
+        features=first.features if exported else None,
         purity=_purity(group),
         violations=tuple(dict.fromkeys(v for run in group.runs for v in run.simulation.get("violations", ()))),
         findings=tuple(first.compiled.get("findings", ())) if exported else (),
@@ -214,51 +219,3 @@ def _curves(group: GroupData) -> list[Curve]:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def _comparisons(groups: Sequence[GroupReport], target: str) -> list[Comparison]:
-    """Every group against the first: accuracy, energy per profile, operations, quantization error."""
-    baseline = groups[0]
-    found = []
-    for group in groups[1:]:
-        pairs: list[tuple[str, str, str, bool, Statistic | None, Statistic | None, bool]] = [
-            (
-                "accuracy_chip",
-                f"accuracy on {target}",
-                "fraction",
-                True,
-                baseline.accuracy_chip,
-                group.accuracy_chip,
-                False,
-            ),
-            (
-                "accuracy_float",
-                "accuracy in float",
-                "fraction",
-                True,
-                baseline.accuracy_float,
-                group.accuracy_float,
-                False,
-            ),
-        ]
-        both_exported = baseline.energy and group.energy
-        for a, b in zip(baseline.energy, group.energy, strict=True) if both_exported else ():
-            both = {term.key for term in a.terms} == {term.key for term in b.terms}
-            if a.terms and b.terms and both:
-                at_least = a.dynamic.at_least or b.dynamic.at_least
-                title = f"dynamic energy on {a.name}"
-                pairs.append((f"energy.{a.profile}", title, "pJ", False, a.dynamic.pj, b.dynamic.pj, at_least))
-        pairs += [
-            ("sop", "synaptic operations", "1", False, baseline.counts["sop"], group.counts["sop"], False),
-            ("quantization_error", "quantization error", "1", False, baseline.quantization_error,
-             group.quantization_error, False),
-        ]  # fmt: skip
-        for metric, title, unit, higher, a_value, b_value, at_least in pairs:
-            if a_value is not None and b_value is not None:
-                difference = compare(a_value, b_value, higher_is_better=higher)
-                found.append(
-                    Comparison(
-                        metric, title, unit, group.label, baseline.label, a_value, b_value, at_least, higher, difference
-                    )
-                )
-    return found

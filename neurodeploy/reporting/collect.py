@@ -4,6 +4,7 @@ A run holds ``manifest.json``, ``recipe.toml``, ``metrics.jsonl``, ``evaluation.
 folder of ``seed-*`` runs is one group. The artifact for the report's target is ``<run>/export-<target>/``, made when it
 is missing, was changed, or was made from other weights or for other timesteps. The simulation of the whole test split
 is kept beside it, in ``<run>/simulate-<target>.json``, under all that its counts depend on: a second report is instant.
+So are the output features of a group's first run, in ``<run>/features-<target>.json``.
 A run that the target cannot take is reported with what training measured, and with the compiler's reason.
 """
 
@@ -12,9 +13,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from neurodeploy.diagnostics import UnsupportedError, UsageError
 from neurodeploy.files import MANIFEST, find_in_runs, sha256, write_json
@@ -25,6 +28,7 @@ from neurodeploy.reporting.comparable import (
     refuse_other_test_sets,
     refuse_twice,
 )
+from neurodeploy.reporting.features import SAMPLES, Features, from_json, output_features, principal
 from neurodeploy.targets.artifact import Artifact, is_artifact
 from neurodeploy.training.run_files import (
     EVALUATION,
@@ -52,7 +56,8 @@ class RunData:
     """One run: what training wrote, what the compiler said, what the simulation counted.
 
     ``not_exported`` is the compiler's code and reason where the target does not take the network; ``compiled`` and
-    ``simulation`` are empty then. ``data_sha256`` is of the test samples, there as training recorded it.
+    ``simulation`` are empty then, ``correct`` (which test samples the target has right) and ``features`` None.
+    ``data_sha256`` is of the test samples, there as training recorded it.
     """
 
     name: str
@@ -66,6 +71,8 @@ class RunData:
     spikes_per_step: dict[str, list[int]]
     data_sha256: str
     not_exported: str = ""
+    correct: np.ndarray | None = field(default=None, compare=False)
+    features: Features | None = None
 
 
 @dataclass(frozen=True)
@@ -109,10 +116,14 @@ def collect(
     found = [_read_group(folder, paths) for folder, paths in groups_of]
     refuse_other_datasets(found)
 
-    def compiled(run: RunData) -> RunData:
-        return _with_simulation(run, target, data_root, progress) if export else replace(run, not_exported=NOT_ASKED)
+    def compiled(run: RunData, first: bool) -> RunData:
+        if not export:
+            return replace(run, not_exported=NOT_ASKED)
+        return _with_simulation(run, target, data_root, progress, with_features=first)
 
-    groups = [replace(group, runs=tuple(compiled(run) for run in group.runs)) for group in found]
+    groups = [
+        replace(group, runs=tuple(compiled(run, first=run is group.runs[0]) for run in group.runs)) for group in found
+    ]
     refuse_other_test_sets(groups)
     return tuple(groups)
 
@@ -185,7 +196,9 @@ def _read_run(path: Path) -> RunData:
     )
 
 
-def _with_simulation(run: RunData, target: str, data_root: str | Path | None, progress: Progress) -> RunData:
+def _with_simulation(
+    run: RunData, target: str, data_root: str | Path | None, progress: Progress, *, with_features: bool
+) -> RunData:
     from neurodeploy import data
 
     folder = run.path / f"export-{target}"
@@ -225,7 +238,24 @@ def _with_simulation(run: RunData, target: str, data_root: str | Path | None, pr
         simulation=kept["trace"],
         spikes_per_step=kept["spikes_per_step"],
         data_sha256=split.sha256,
+        correct=np.asarray(kept["trace"]["predictions"]) == np.asarray(split.y),
+        features=_kept_features(run, target, folder, split, key, progress) if with_features else None,
     )
+
+
+def _kept_features(
+    run: RunData, target: str, folder: Path, split: Any, key: dict[str, Any], progress: Progress
+) -> Features | None:
+    """The features of the exported network, from their cache or from a run of the first samples."""
+    cache = run.path / f"features-{target}.json"
+    key = {**key, "samples": SAMPLES}
+    kept = _read_kept(cache, {"key", "features"})
+    if kept is not None and kept["key"] == key:
+        return from_json(kept["features"])
+    progress(f"output features of {run.name}")
+    features = _features(folder, split.x[:SAMPLES], split.y[:SAMPLES])
+    _keep(cache, {"key": key, "features": None if features is None else asdict(features)}, progress)
+    return features
 
 
 def _asked_for(artifact: Artifact, timesteps: int) -> str:
@@ -264,12 +294,16 @@ def _keep(cache: Path, kept: dict[str, Any], progress: Progress) -> None:
 
 
 def _read_cache(path: Path) -> dict[str, Any] | None:
+    return _read_kept(path, {"key", "trace", "spikes_per_step"})
+
+
+def _read_kept(path: Path, keys: set[str]) -> dict[str, Any] | None:
     """What was kept, None when there is nothing usable: a cache that cannot be read is made again, not an error."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(kept, dict) or set(kept) != {"key", "trace", "spikes_per_step"}:
+    if not isinstance(kept, dict) or set(kept) != keys:
         return None
     return kept if isinstance(kept["key"], dict) and kept["key"].get("format") == CACHE_FORMAT else None
 
@@ -285,6 +319,15 @@ def _simulate(artifact: Path, x: Any, labels: Any) -> Trace:
     from neurodeploy.sim import simulate
 
     return simulate(artifact, x, labels=labels)
+
+
+def _features(artifact: Path, x: Any, labels: Any) -> Features | None:
+    """None where the network has no last weights of their own, or the target's rules stop a run that ends there."""
+    try:
+        features = output_features(artifact, x)
+    except UnsupportedError:
+        return None
+    return None if features is None else principal(features, labels)
 
 
 def _spikes_per_step(trace: Trace) -> dict[str, list[int]]:

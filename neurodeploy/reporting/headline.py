@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from neurodeploy.reporting import numbers
+from neurodeploy.reporting.statistics import LEVEL, Verdict
 
 if TYPE_CHECKING:
     from neurodeploy.reporting.model import Comparison, GroupReport
@@ -40,11 +41,11 @@ def _not_exported(groups: Sequence[GroupReport], target: str) -> Iterator[str]:
 
 
 def verdict(groups: Sequence[GroupReport], comparisons: Sequence[Comparison], target: str) -> str:
-    """The answer in one line: accuracy and cost of the second group against the first; names alone for more groups."""
+    """The answer in one line: accuracy and cost of the second group against the first, or of the best of several."""
     if len(groups) == 1:
         return _alone(groups[0], target)
     if len(groups) > 2:
-        return f"{', '.join(g.label for g in groups[1:])} against {groups[0].label}"
+        return _best_of(groups, comparisons, target)
     mine = {c.metric: c for c in comparisons}
     accuracy = mine.get("accuracy_chip") or mine["accuracy_float"]
     points = change(accuracy).lstrip("+−")
@@ -78,6 +79,47 @@ def verdict(groups: Sequence[GroupReport], comparisons: Sequence[Comparison], ta
     return f"{line}{_one_seed(accuracy)}."
 
 
+def _best_of(groups: Sequence[GroupReport], comparisons: Sequence[Comparison], target: str) -> str:
+    """Which of several groups is more accurate, and which costs less: what is significant, else what lies highest."""
+    baseline = groups[0].label
+    accuracy = [c for c in comparisons if c.metric == "accuracy_chip"]
+    if len(accuracy) < len(groups) - 1:  # some are not exported: all are compared in float
+        accuracy = [c for c in comparisons if c.metric == "accuracy_float"]
+    line = _best(accuracy, "more accurate", "highest", baseline)
+    costs = {c.group: _cost_of({d.metric: d for d in comparisons if d.group == c.group}) for c in accuracy}
+    known = [c for c in costs.values() if c is not None]
+    if known and len({c.metric for c in known}) == 1:
+        what = known[0].title if known[0].unit == "pJ" else "synaptic operations"
+        line += f" {_best(known, 'cheaper', 'lowest', baseline)[:-1]}, by {what}."
+    missing = [group.label for group in groups if group.not_exported]
+    if missing:
+        line += f" In float; not exported for {target}: {', '.join(missing)}."
+    return line
+
+
+def _best(found: Sequence[Comparison], adjective: str, extreme: str, baseline: str) -> str:
+    """``rmp (+0.40 points) is more accurate than vanilla.``, or that none is, and which lies highest."""
+    ordered = sorted(found, key=lambda c: c.difference.absolute, reverse=found[0].higher_is_better)
+    winners = [c for c in ordered if sure_verdict(c) == "better"]
+    if winners:
+        names = " and ".join(f"{c.group} ({change(c)})" for c in winners)
+        return f"{names} {'is' if len(winners) == 1 else 'are'} {adjective} than {baseline}."
+    first = ordered[0]
+    ahead = first.difference.absolute > 0 if first.higher_is_better else first.difference.absolute < 0
+    if not ahead:
+        return f"None is {adjective} than {baseline}."
+    why = first.difference.verdict if first.difference.verdict in ("one seed", "no spread") else "not significant"
+    return f"None is clearly {adjective} than {baseline} ({extreme}: {first.group}, {change(first)}, {why})."
+
+
+def sure_verdict(comparison: Comparison) -> Verdict:
+    """The verdict, corrected for the number of groups that the report compares."""
+    corrected = comparison.p_corrected
+    if corrected is not None and corrected >= LEVEL:  # a difference without a p value has none that is corrected
+        return "not significant"
+    return comparison.difference.verdict
+
+
 def _less_or_more(comparison: Comparison) -> str:
     return f"{change(comparison).lstrip('+−')} {'less' if comparison.difference.absolute < 0 else 'more'}"
 
@@ -102,11 +144,27 @@ def how_sure(comparison: Comparison) -> str:
         return f"every seed gives the same: no statement on significance, {n}"
     if d.verdict == "equal":
         return f"the same in every seed, {n}"
-    if d.verdict == "not significant":
-        return f"not significant with {n}"
+    corrected = comparison.p_corrected
+    if sure_verdict(comparison) == "not significant":
+        several = d.verdict != "not significant"
+        return f"not significant with {n}" + (" once corrected for the number of groups" if several else "")
     assert d.p_value is not None
-    p = "p < 0.001" if d.p_value < 0.001 else f"p = {d.p_value:.2g}"
-    return f"significant, {p}, {n}"
+    several = corrected is not None and corrected != d.p_value
+    return f"significant, {p_text(d.p_value if corrected is None else corrected)}{' corrected' if several else ''}, {n}"
+
+
+def p_text(p_value: float) -> str:
+    """``p = 0.012``; below a thousandth that alone."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
+
+
+def on_samples(comparison: Comparison) -> str:
+    """The paired test in words; empty where there is none."""
+    p = comparison.paired
+    if p is None:
+        return ""
+    alone = f"{comparison.group} alone is right on {numbers.digits(p.only_group)} of the {p.samples:,} test samples"
+    return f"{alone}, {comparison.baseline} alone on {numbers.digits(p.only_baseline)}: {p_text(p.p_value)} ({p.test})"
 
 
 def change(comparison: Comparison) -> str:
@@ -157,7 +215,8 @@ def _accuracy(c: Comparison, target: str) -> str:
         "one seed": f"{c.group} scores {values} of {c.baseline} {where}",
         "no spread": f"{c.group} scores {values} of {c.baseline} {where}",
     }
-    return f"{verdicts[c.difference.verdict]} ({change(c)}; {how_sure(c)})."
+    paired = f" {on_samples(c)}." if c.paired is not None else ""
+    return f"{verdicts[sure_verdict(c)]} ({change(c)}; {how_sure(c)}).{paired}"
 
 
 def _cost(c: Comparison) -> str:
@@ -172,13 +231,13 @@ def _cost(c: Comparison) -> str:
         "no spread": f"{c.group} takes {values}, {of}",
     }
     bound = " The unpriced terms are left out on both sides." if c.at_least else ""
-    return f"{verdicts[c.difference.verdict]} ({change(c)}; {how_sure(c)}).{bound}"
+    return f"{verdicts[sure_verdict(c)]} ({change(c)}; {how_sure(c)}).{bound}"
 
 
 def _quantization(c: Comparison) -> str:
     values = f"{value(c, 'group')} against {value(c, 'baseline')}"
     verdicts = {"better": "lower", "worse": "higher", "equal": "the same"}
-    word = verdicts.get(c.difference.verdict)
+    word = verdicts.get(sure_verdict(c))
     start = f"The quantization error of {c.group} is {word}" if word else f"Quantization error of {c.group}"
     return f"{start}: {values} ({change(c)}; {how_sure(c)})."
 

@@ -8,14 +8,11 @@ from importlib import resources
 from typing import Any
 
 from neurodeploy.files import jsonable
-from neurodeploy.reporting import headline
 from neurodeploy.reporting.figures import Figure, figures
-from neurodeploy.reporting.model import Comparison, Report
+from neurodeploy.reporting.first_screen import answers
+from neurodeploy.reporting.model import Report
 from neurodeploy.reporting.svg import COLORS
 from neurodeploy.reporting.tables import tables
-
-#: The cards of the first screen, the first that exist of each.
-_CARDS = (("accuracy_chip", "accuracy_float"), ("energy.",), ("quantization_error",), ("sop",))
 
 
 def page(report: Report) -> str:
@@ -26,7 +23,7 @@ def page(report: Report) -> str:
         .get_template("report.html.j2")
         .render(
             report=report,
-            cards=[_cards(report, group.label) for group in report.groups[1:]],
+            answers=answers(report),
             figures={name: _panels(figure) for name, figure in made.items()},
             meta=made,
             tables=tables(report),
@@ -39,29 +36,6 @@ def page(report: Report) -> str:
             .replace(">", "\\u003e"),
         )
     )
-
-
-def _cards(report: Report, label: str) -> list[dict[str, Any]]:
-    mine = [c for c in report.comparisons if c.group == label]
-    cards = []
-    for wanted in _CARDS:
-        found = next((c for name in wanted for c in mine if c.metric.startswith(name)), None)
-        if found is not None:
-            cards.append(_card(found))
-    return cards
-
-
-def _card(c: Comparison) -> dict[str, Any]:
-    return {
-        "title": c.title,
-        "change": headline.change(c),
-        "verdict": c.difference.verdict,
-        "value": headline.value(c, "group"),
-        "baseline": headline.value(c, "baseline"),
-        "names": (c.group, c.baseline),
-        "sure": headline.how_sure(c),
-        "interval": headline.interval(c),
-    }
 
 
 def _panels(figure: Figure) -> list[str]:

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from neurodeploy.energy import Amount, Crossover, HostWork, PriceTag, Static
-from neurodeploy.reporting.statistics import Difference, Statistic
+from neurodeploy.reporting.features import Features
+from neurodeploy.reporting.statistics import Difference, Paired, Statistic
 
 #: Version of the report's JSON; raised when a key is renamed or changes its meaning.
 SCHEMA_VERSION = 1
@@ -129,8 +130,9 @@ class AnnReport:
 class EnergyReport:
     """Energy of one group on one profile.
 
-    ``layers``: layer -> term -> pJ, mean over seeds. ``unpriced`` and ``not_charged``: term -> reason. ``ann``: the ANN
-    of the same topology, on this chip and on the conventional lines.
+    ``layers``: layer -> term -> pJ, mean over seeds; ``layer_totals`` are their sums with the range of the prices.
+    ``unpriced`` and ``not_charged``: term -> reason. ``ann``: the ANN of the same topology, on this chip and on the
+    conventional lines.
     """
 
     profile: str
@@ -143,6 +145,7 @@ class EnergyReport:
     total: EnergyFigure
     terms: tuple[EnergyTerm, ...]
     layers: dict[str, dict[str, float]]
+    layer_totals: dict[str, Amount]
     unpriced: dict[str, str]
     not_charged: dict[str, str]
     host: HostWork | None
@@ -181,11 +184,24 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class Place:
+    """What one layer takes on the target; ``limited_by`` is what its number of cores comes from. None: not said."""
+
+    name: str
+    neurons: int | None
+    synapses: int | None
+    synaptic_memory_bytes: int | None
+    cores: int | None
+    limited_by: str | None
+
+
+@dataclass(frozen=True)
 class GroupReport:
     """All runs of one recipe.
 
     ``not_exported`` is why there are no figures of the target (code and reason): ``accuracy_chip``, all ``counts`` and
-    ``resources`` are None then, ``chip_layers`` and ``energy`` are empty. An ANN has no ``quantization_error``,
+    ``resources`` are None then, ``chip_layers``, ``energy`` and ``places`` are empty. ``conversion``: the accuracy on
+    the target less the float one. ``features`` are those of the first run. An ANN has no ``quantization_error``,
     ``firing_rate`` and ``trained_layers``.
     """
 
@@ -197,6 +213,7 @@ class GroupReport:
     runs: tuple[RunReport, ...]
     accuracy_float: Statistic
     accuracy_chip: Statistic | None
+    conversion: Statistic | None
     quantization_error: Statistic | None
     firing_rate: Statistic | None
     counts: dict[str, Statistic | None]
@@ -205,6 +222,8 @@ class GroupReport:
     curves: tuple[Curve, ...]
     energy: tuple[EnergyReport, ...]
     resources: Resources
+    places: tuple[Place, ...]
+    features: Features | None
     purity: str
     violations: tuple[str, ...]
     findings: tuple[dict[str, Any], ...]
@@ -214,7 +233,11 @@ class GroupReport:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of a group against the baseline. ``unit``: fraction, pJ, 1 (a plain number)."""
+    """One metric of a group against the baseline. ``unit``: fraction, pJ, 1 (a plain number).
+
+    ``p_corrected``: Holm's, over all groups of this metric; None with one other group or without a p value. ``paired``:
+    the test over samples, of the accuracy on the target alone.
+    """
 
     metric: str
     title: str
@@ -226,6 +249,8 @@ class Comparison:
     at_least: bool
     higher_is_better: bool
     difference: Difference
+    p_corrected: float | None = None
+    paired: Paired | None = None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,11 @@ def energy(pj: float) -> str:
     return f"{digits(pj / scale)} {unit}"
 
 
+def energy_unit(pj: float) -> tuple[float, str]:
+    """``(pJ in the unit, the unit)`` that :func:`energy` would print this in."""
+    return _with_prefix(pj, _ENERGY_PREFIXES)
+
+
 def energy_stat(stat: Statistic, *, at_least: bool = False) -> str:
     """``≥ 1.58 ± 0.02 nJ``; both in the unit of the mean."""
     scale, unit = _with_prefix(stat.mean, _ENERGY_PREFIXES)

@@ -8,7 +8,7 @@ from neurodeploy.config.profile import Profile
 from neurodeploy.energy import Amount, Estimate, estimate
 from neurodeploy.reporting.ann import ann_reports
 from neurodeploy.reporting.collect import GroupData, RunData
-from neurodeploy.reporting.model import EnergyFigure, EnergyReport, EnergyTerm, Resources
+from neurodeploy.reporting.model import EnergyFigure, EnergyReport, EnergyTerm, Place, Resources
 from neurodeploy.reporting.statistics import statistic
 
 
@@ -48,11 +48,13 @@ def energy_report(estimates: Sequence[Estimate], group: GroupData, profile: Prof
 
     terms: dict[str, list[tuple[float, Amount]]] = {}
     layers: dict[str, dict[str, float]] = {}
+    in_layer: dict[str, list[Amount]] = {}
     for e in estimates:
         for term in e.terms:
             terms.setdefault(term.key, []).append((term.count, term.energy))
             layer = layers.setdefault(term.layer, {})
             layer[term.key] = layer.get(term.key, 0.0) + term.energy.pj / len(estimates)
+            in_layer.setdefault(term.layer, []).append(term.energy)
     return EnergyReport(
         profile=first.profile,
         name=first.name,
@@ -71,6 +73,7 @@ def energy_report(estimates: Sequence[Estimate], group: GroupData, profile: Prof
             for key, entries in terms.items()
         ),
         layers=layers,
+        layer_totals={name: _mean_amount(amounts, len(estimates)) for name, amounts in in_layer.items()},
         unpriced={key: reason for e in estimates for key, reason in e.unpriced_keys().items()},
         not_charged={key: reason for e in estimates for key, reason in e.not_charged.items()},
         host=first.host,
@@ -100,3 +103,10 @@ def resources(run: RunData) -> Resources:
         cores=total.get("cores"),
         chips=chips,
     )
+
+
+def places(run: RunData) -> tuple[Place, ...]:
+    """What the compiler says each layer takes."""
+    nodes = (run.compiled.get("resources") or {}).get("nodes") or {}
+    keys = ("neurons", "synapses", "synaptic_memory_bytes", "cores", "limited_by")
+    return tuple(Place(str(name), *(row.get(key) for key in keys)) for name, row in nodes.items())

@@ -1,5 +1,7 @@
 "use strict";
-for (const table of document.querySelectorAll("table")) {
+// Without this script the page is whole: only sorting, copying and the download are added here.
+for (const button of document.querySelectorAll("button[hidden]")) button.hidden = false;
+for (const table of document.querySelectorAll(".table table")) {
   const heads = [...table.tHead.rows[0].cells];
   const body = table.tBodies[0];
   const key = (row, column) => {
@@ -7,7 +9,10 @@ for (const table of document.querySelectorAll("table")) {
     return cell.dataset.v === undefined ? cell.textContent : Number(cell.dataset.v);
   };
   heads.forEach((head, column) => {
-    head.querySelector("button").addEventListener("click", () => {
+    const button = Object.assign(document.createElement("button"), { type: "button" });
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
       const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");

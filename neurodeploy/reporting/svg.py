@@ -10,12 +10,14 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-#: Property -> (light, dark). g: groups; t: energy terms. Each stands out from its surface by at least 3:1.
+#: Property -> (light, dark). g: groups; t: energy terms; c: classes. Each stands out from its surface by at least 3:1.
 COLORS = {
     "surface": ("#ffffff", "#14181d"),
     "ink": ("#1a2027", "#e8ecf1"),
     "muted": ("#5a6673", "#9aa7b4"),
     "grid": ("#dfe4ea", "#2b333c"),
+    "good": ("#23774a", "#63c78f"),
+    "bad": ("#b3362f", "#f08078"),
     "g0": ("#61748c", "#8fa6c2"),
     "g1": ("#c8551b", "#f2935a"),
     "g2": ("#20808d", "#55c0ce"),
@@ -31,9 +33,20 @@ COLORS = {
     "t6": ("#7f9a45", "#b3cd78"),
     "t7": ("#8a7a22", "#d3c057"),
     "t8": ("#a33b3b", "#e88a8a"),
+    "c0": ("#28699c", "#5ba5dd"),
+    "c1": ("#c8551b", "#f2935a"),
+    "c2": ("#3c8443", "#79c981"),
+    "c3": ("#b0342f", "#f07a72"),
+    "c4": ("#7b52ab", "#b795e6"),
+    "c5": ("#7d5a3c", "#cfa27c"),
+    "c6": ("#c0408f", "#f08fcb"),
+    "c7": ("#66717d", "#a9b4c0"),
+    "c8": ("#857c14", "#d3cb57"),
+    "c9": ("#14808c", "#4fc8d6"),
     "heat": ("#d9682f", "#f2935a"),
 }
 GROUP_COLORS = 6
+CLASS_COLORS = 10
 
 FONT = "ui-sans-serif, system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -47,6 +60,11 @@ def color(name: str) -> str:
 def group_color(index: int) -> str:
     """The color of a group; repeats after six, where labels carry the difference alone."""
     return color(f"g{index % GROUP_COLORS}")
+
+
+def class_color(index: int) -> str:
+    """The color of a class; repeats after ten."""
+    return color(f"c{index % CLASS_COLORS}")
 
 
 class Canvas:
@@ -96,6 +114,11 @@ class Canvas:
         shape = f'd="{steps}{" Z" if closed else ""}" stroke="{stroke}" fill="{fill}" stroke-width="{_n(width)}"'
         shape += ' stroke-linejoin="round"' + (f' stroke-dasharray="{dash}"' if dash else "")
         self._add("path", shape + ("" if opacity == 1 else f' fill-opacity="{_n(opacity)}"'), "")
+
+    def dots(self, places: Sequence[tuple[float, float]], radius: float, fill: str) -> None:
+        """Many dots as one shape: lines without length and with round ends, ten characters each."""
+        steps = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in places)
+        self._add("path", f'd="{steps}" stroke="{fill}" stroke-width="{_n(2 * radius)}" stroke-linecap="round"', "")
 
     def text(
         self,

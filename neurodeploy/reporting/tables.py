@@ -9,6 +9,7 @@ from neurodeploy.reporting.cells import Cell, Table, integer, stat, text
 from neurodeploy.reporting.energy_tables import ann_table, energy_table, prices_table, terms_table, unpriced_table
 from neurodeploy.reporting.model import PublishedRow, Report
 from neurodeploy.reporting.published import differences
+from neurodeploy.reporting.statistics import Statistic
 
 
 def tables(report: Report) -> dict[str, Table]:
@@ -28,19 +29,23 @@ def tables(report: Report) -> dict[str, Table]:
         unpriced_table(report),
         prices_table(report),
         _deployment(report),
+        _places(report),
         _findings(report),
     )
     return {table.name: table for table in made if table.rows}
 
 
 def _changes(report: Report) -> Table:
-    base = report.groups[0].label
-    rows = [
-        (text(group.label), text(change.key), _setting(change.baseline), _setting(change.value))
-        for group in report.groups[1:]
-        for change in group.changes
-    ]
-    return Table("changes", "What changed", ("group", "recipe key", base, "there"), tuple(rows))
+    """Recipe keys down, groups across: what differs from the first group in any of them."""
+    keys: dict[str, Cell] = {}
+    for group in report.groups[1:]:
+        keys.update({change.key: _setting(change.baseline) for change in group.changes})
+    rows = []
+    for key, base in keys.items():
+        there = [{change.key: change.value for change in group.changes} for group in report.groups[1:]]
+        rows.append((text(key), base, *(_setting(changed[key]) if key in changed else base for changed in there)))
+    columns = ("recipe key", *(group.label for group in report.groups))
+    return Table("changes", "What changed", columns, tuple(rows))
 
 
 def _setting(value: Any) -> Cell:
@@ -57,12 +62,20 @@ def _comparisons(report: Report) -> Table:
             Cell(headline.change(c), c.difference.absolute if c.difference.relative is None else c.difference.relative),
             text(headline.interval(c).removeprefix("95 % interval ") or "-"),
             text(headline.how_sure(c)),
+            text(headline.on_samples(c) or "-"),
         )
         for c in report.comparisons
     ]
     base = report.groups[0].label
-    columns = ("metric", "group", "value", base, "change", "95 % interval", "how sure")
-    return Table("comparisons", f"Compared with {base}", columns, tuple(rows), "Welch's t interval over seeds.")
+    columns = ("metric", "group", "value", base, "change", "95 % interval", "how sure", "over the same samples")
+    note = "Welch's t interval and test over seeds: would other seeds show it too?"
+    if len(report.groups) > 2:
+        note += (
+            f" p corrected for the {len(report.groups) - 1} groups by Holm's method; the interval is of one comparison."
+        )
+    if any(c.paired for c in report.comparisons):
+        note += " The paired test over samples asks whether these very networks would differ on other test samples."
+    return Table("comparisons", f"Compared with {base}", columns, tuple(rows), note)
 
 
 def _groups(report: Report) -> Table:
@@ -73,6 +86,7 @@ def _groups(report: Report) -> Table:
             integer(len(g.runs)),
             stat(g.accuracy_float, percent=True),
             text("not exported") if g.not_exported else stat(g.accuracy_chip, percent=True),
+            _points(g.conversion),
             stat(g.quantization_error),
             stat(g.firing_rate, percent=True),
         )
@@ -84,6 +98,7 @@ def _groups(report: Report) -> Table:
         "n",
         "accuracy, float",
         f"accuracy, {report.target}",
+        f"{report.target} less float",
         "quantization error",
         "firing rate",
     )
@@ -95,6 +110,14 @@ def _groups(report: Report) -> Table:
         f"{report.samples:,} test samples: one is {100 / report.samples:.2f} points. ± is the standard deviation over "
         "seeds.",
     )
+
+
+def _points(value: Statistic | None) -> Cell:
+    """A difference of accuracies in points."""
+    if value is None:
+        return Cell("-")
+    spread = "" if value.std is None else f" ± {100 * value.std:.2f}"
+    return Cell(f"{numbers.signed(100 * value.mean, lambda v: f'{v:.2f}')}{spread} points", value.mean)
 
 
 def _published(report: Report) -> Table:
@@ -236,6 +259,29 @@ def _deployment(report: Report) -> Table:
     notes = ["Operations per inference. Placement by our model of the chip, not by its vendor's compiler."]
     notes += [f"{g.label} is not exported: {g.not_exported}." for g in report.groups if g.not_exported]
     return Table("deployment", f"On {report.target}", columns, tuple(rows), " ".join(notes))
+
+
+def _places(report: Report) -> Table:
+    names = dict.fromkeys(place.name for group in report.groups for place in group.places)
+    rows = []
+    for name in names:
+        for group in report.groups:
+            for place in group.places:
+                if place.name == name:
+                    kib = None if place.synaptic_memory_bytes is None else place.synaptic_memory_bytes / 1024
+                    rows.append(
+                        (
+                            text(name),
+                            text(group.label),
+                            integer(place.neurons),
+                            integer(place.synapses),
+                            Cell("-") if kib is None else Cell(f"{kib:,.1f} KiB", kib),
+                            integer(place.cores),
+                            text(place.limited_by),
+                        )
+                    )
+    columns = ("layer", "group", "neurons", "synapses", "synaptic memory", "cores", "cores limited by")
+    return Table("places", f"Layer by layer on {report.target}", columns, tuple(rows), "Placement of the first seed.")
 
 
 def _findings(report: Report) -> Table:

@@ -3,7 +3,11 @@
 ``engine.py`` runs a graph as ``plan.py`` orders it, a ``tile.py`` of samples at a time. ``synapses.py``,
 ``neurons.py`` and ``passing.py`` hold the node kinds, ``kernels.py`` and ``neuron_kernels.py`` their compiled inner
 loops, ``counts.py`` the exact fan-out arithmetic, ``arrivals.py`` and ``messages.py`` the counts of neurons.
-``run.py`` is the whole call from an emitted file to a :class:`~neurodeploy.sim.trace.Trace`.
+
+``run.py`` is the whole call from an emitted file and arrays to a :class:`~neurodeploy.sim.trace.Trace`; ``stream.py``
+the one for any number of samples, of the command. ``job.py`` is what both run, a slab of samples at a time, and
+``totals.py`` what adds up; ``sources.py`` says where samples come from (``npz_reader.py``), ``checkpoint.py`` how a
+killed run goes on, ``shards.py`` how processes share one, ``npz_writer.py`` how all of them fill one trace.
 """
 
 from __future__ import annotations

@@ -32,11 +32,15 @@ from neurodeploy.ir.nodes import (
     SumPool2d,
 )
 from neurodeploy.sim.layout import last_array
+from neurodeploy.sim.native import arrays, passing
 from neurodeploy.sim.tile import Tile
+from neurodeploy.sim.trace import COUNT_KEYS
 
 if TYPE_CHECKING:
     from neurodeploy.sim.plan import Plan
 
+#: Rows of counts from the active updates of a node to its idle ones.
+_BEHIND = COUNT_KEYS.index("neuron_updates_idle") - COUNT_KEYS.index("neuron_updates_active")
 #: Nodes without weights and without a state of their own: an event that enters leaves.
 PASSING = (Flatten, SumPool2d, Scale, Delay, ReLU, Output)
 
@@ -76,45 +80,78 @@ def driven(graph: Graph, name: str, arithmetic: str) -> np.ndarray:
     return (bias != 0.0) | (last_array(node.offset, node.shape) != 0.0)
 
 
-def activity(plan: Plan, name: str) -> Callable[[Tile], np.ndarray]:
-    """A function that counts the active updates of neuron node ``name`` in the steps that run now: ``(n,)`` int64."""
+def activity(plan: Plan, name: str) -> Callable[[Tile], None]:
+    """A function that counts the active and idle updates of neuron node ``name`` in the steps that run now."""
     always = driven(plan.graph, name, plan.arithmetic)
-    shape = plan.shape(name)
-    size = int(np.prod(shape))
+    size = int(np.prod(plan.shape(name)))
+    sources = plan.graph.sources(name)
+    if always.all() or any(_brings_always(plan, source, name) for source in sources):
+        return lambda tile: tile.count(name, "neuron_updates_active", np.int64(size * tile.samples))
+    # A late edge that always delivers is silent at the first step only.
+    always[1] |= any(_brings_always(plan, source, name, late=True) for source in sources)
+    edges = [_events(plan, s, name) for s in sources if not _brings_always(plan, s, name, late=True)]
+    found = arrays.kernels()
+    if found is not None:
+        return _compiled_activity(passing.Activity(found, always), name, edges)
 
-    def count(tile: Tile) -> np.ndarray:
-        if always.all():
-            return np.full(tile.length, size * tile.samples, np.int64)
+    def count(tile: Tile) -> None:
         rows = np.minimum(np.arange(tile.first, tile.last), 1)
-        reached = always[rows][:, None] if tile.first == 0 and not np.array_equal(*always) else always[1:][None]
-        for source in plan.graph.sources(name):
-            reached = reached | _arriving(plan, tile, source, name)
-        full = np.broadcast_to(reached, (tile.length, tile.samples, *shape))
-        return full.reshape(tile.length, -1).sum(axis=1, dtype=np.int64)
+        reached = always[rows][:, None]
+        for edge in edges:
+            reached = reached | edge(tile).view(bool)
+        full = np.broadcast_to(reached, (tile.length, tile.samples, *plan.shape(name)))
+        active = full.reshape(tile.length, -1).sum(axis=1, dtype=np.int64)
+        tile.count(name, "neuron_updates_active", active)
+        tile.count(name, "neuron_updates_idle", size * tile.samples - active)
 
     return count
 
 
+def _compiled_activity(
+    kernel: passing.Activity, name: str, edges: list[Callable[[Tile], np.ndarray]]
+) -> Callable[[Tile], None]:
+    def count(tile: Tile) -> None:
+        events = [edge(tile) for edge in edges]
+        while len(events) > passing.ARRIVING:
+            events[:2] = [events[0] | events[1]]
+        active = tile.counts_at(name, "neuron_updates_active")
+        idle = active + 8 * tile.timesteps * _BEHIND
+        kernel.count(tile.first, tile.last - tile.first, tile.samples, events, active, idle)
+
+    return count
+
+
+def _brings_always(plan: Plan, source: str, target: str, late: bool = False) -> bool:
+    """Whether an edge brings an event to every neuron at every step; ``late``: at every one but the first."""
+    real = plan.kinds[source].name == "real" and source not in plan.watched
+    return real and (late or not plan.late(source, target))
+
+
 def passed_on(plan: Plan, tile: Tile, name: str) -> np.ndarray:
-    """Where an event or a bias enters passing node ``name``: bool ``(n or 1, B, *shape)``, channels last."""
-    reached = np.zeros((1,) * (2 + len(plan.shape(plan.graph.sources(name)[0]))), bool)
-    for source in plan.graph.sources(name):
-        reached = reached | _arriving(plan, tile, source, name)
+    """Where an event or a bias enters passing node ``name``: bool ``(n or 1, B, *spatial, C or 1)``, channels last."""
+    sources = plan.graph.sources(name)
+    entering = plan.shape(sources[0])
+    reached = np.zeros((1,) * (2 + len(entering)), bool)
+    for source in sources:
+        always = _brings_always(plan, source, name, late=True)
+        there = _delivering(plan, tile, source, name) if always else _events(plan, source, name)(tile).view(bool)
+        reached = reached | there
         node = plan.graph.nodes[source]
-        if isinstance(node, SYNAPSES):
+        if isinstance(node, SYNAPSES) and node.bias.any():
             reached = reached | (_delivering(plan, tile, source, name) & (node.bias != 0.0))
-    entering = plan.shape(plan.graph.sources(name)[0])
-    return np.broadcast_to(reached, (reached.shape[0], tile.samples, *entering))
+    return np.broadcast_to(reached, (reached.shape[0], tile.samples, *entering[:-1], reached.shape[-1]))
 
 
-def _arriving(plan: Plan, tile: Tile, source: str, target: str) -> np.ndarray:
-    """Where an event arrives on one edge: bool, broadcastable to ``(n, B, *shape)``."""
+def _events(plan: Plan, source: str, target: str) -> Callable[[Tile], np.ndarray]:
+    """A function that says where events arrive on one edge: bytes 0 or 1, broadcastable to ``(n, B, *shape)``."""
     late, shape = plan.late(source, target), plan.shape(source)
-    if plan.kinds[source].name != "real":
-        return tile.delivered(tile.values, source, late, shape, plan.value_type(source)) != 0
-    if source in plan.watched:
-        return tile.delivered(tile.masks, source, late, shape, bool)
-    return _delivering(plan, tile, source, target)
+    if plan.kinds[source].name == "real":
+        assert source in plan.watched
+        return lambda tile: tile.delivered(tile.masks, source, late, shape, bool)
+    dtype = plan.value_type(source)
+    if dtype is np.uint8:
+        return lambda tile: tile.delivered(tile.values, source, late, shape, dtype)
+    return lambda tile: tile.delivered(tile.values, source, late, shape, dtype) != 0
 
 
 def _delivering(plan: Plan, tile: Tile, source: str, target: str) -> np.ndarray:

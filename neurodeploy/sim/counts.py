@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from neurodeploy.ir.nodes import Conv1d, Conv2d, Linear, Shape, Synapse, as_conv2d
@@ -104,26 +102,3 @@ def touched(node: Conv2d | Linear, events: np.ndarray, after: Shape) -> np.ndarr
             cols = slice(kx * dw, kx * dw + sw * (after[2] - 1) + 1, sw)
             result |= padded[:, rows, cols]
     return np.repeat(result, after[0] // node.groups, axis=3)
-
-
-class Counter:
-    """Adds up counts of one node over tiles: key -> ``(T,)`` int64."""
-
-    def __init__(self, timesteps: int, unknown: tuple[str, ...] = ()) -> None:
-        from neurodeploy.sim.trace import COUNT_KEYS
-
-        self.steps: dict[str, np.ndarray | None] = {key: np.zeros(timesteps, np.int64) for key in COUNT_KEYS}
-        for key in unknown:
-            self.steps[key] = None
-
-    def add(self, key: str, per_step: np.ndarray | np.integer, at: slice = slice(None)) -> None:
-        """Add one number a step (or one for all) to the steps ``at``."""
-        steps = self.steps[key]
-        if steps is not None:
-            steps[at] += per_step
-
-    def merge(self, other: Mapping[str, np.ndarray | None]) -> None:
-        """Add another counter's steps."""
-        for key, steps in other.items():
-            if steps is not None:
-                self.add(key, steps)

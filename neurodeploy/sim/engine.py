@@ -12,14 +12,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
 
 import numpy as np
 
 from neurodeploy.diagnostics import UnsupportedError
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.machine import require_machine
-from neurodeploy.ir.nodes import LIF, NEURONS, SYNAPSES, CubaLIF, Norm
-from neurodeploy.sim.counts import Counter
+from neurodeploy.ir.nodes import LIF, NEURONS, SYNAPSES, Norm
 from neurodeploy.sim.layout import channels_first, channels_last
 from neurodeploy.sim.memory import Memory
 from neurodeploy.sim.messages import destinations
@@ -27,7 +28,7 @@ from neurodeploy.sim.neurons import prepare_neuron
 from neurodeploy.sim.passing import prepare_passing
 from neurodeploy.sim.plan import Plan, make_plan
 from neurodeploy.sim.synapses import Step, prepare_synapse
-from neurodeploy.sim.tile import Tile
+from neurodeploy.sim.tile import KEYS, Tile
 from neurodeploy.sim.trace import LayerCounts
 
 
@@ -45,7 +46,15 @@ class Kept:
 class Result(Kept):
     """Everything of a run: arrays over all samples, counts per node."""
 
-    layers: tuple[LayerCounts, ...] = ()
+    engine: Engine | None = None
+    totals: np.ndarray | None = None
+
+    @cached_property
+    def layers(self) -> tuple[LayerCounts, ...]:
+        """Counts per node, in graph order."""
+        assert self.engine is not None
+        assert self.totals is not None
+        return self.engine.layers(self.totals)
 
 
 class Engine:
@@ -73,6 +82,13 @@ class Engine:
         self.plan = make_plan(graph, arithmetic, cores or {})
         self._steps = {name: _prepare(self.plan, name) for name in graph.nodes if name != graph.input}
         self._unknown = {name: _unknown(self.plan, name) for name in graph.nodes}
+        self._rows = {name: row for row, name in enumerate(graph.nodes)}
+        self._sizes = {name: prod(shape) for name, shape in graph.shapes.items()}
+        self._edges = {
+            name: tuple(_Edge(self.plan, source, name) for source in graph.sources(name)) for name in graph.nodes
+        }
+        self._types = {name: self.plan.value_type(name) for name in graph.nodes}
+        self._entry, self._exit = graph.input, graph.output
         self._local = threading.local()  # every thread has arrays of its own
 
     def run(
@@ -85,6 +101,7 @@ class Engine:
         tile: int = 32,
         threads: int = 1,
         progress: Callable[[int], None] | None = None,
+        counts: bool = True,
     ) -> Result:
         """Run all samples.
 
@@ -96,33 +113,45 @@ class Engine:
             tile: Samples in flight per thread: bounds memory, changes nothing else.
             threads: Tiles in parallel.
             progress: Called with the number of samples finished since the last call.
+            counts: Count; without, all counts are 0.
 
         Raises:
             UnsupportedError: A value left the range of what holds it (ND223).
         """
-        counters = self._counters(timesteps)
+        totals = self._no_counts(timesteps)
         kept: list[Kept] = []
         starts = range(0, x.shape[0], tile)
 
-        def one(start: int) -> tuple[Kept, dict[str, Counter]]:
-            return self._run_tile(x[start : start + tile], timesteps, keep_spikes, keep_membrane)
+        def one(start: int) -> tuple[Kept, np.ndarray]:
+            return self._run_tile(x[start : start + tile], timesteps, keep_spikes, keep_membrane, counts)
 
-        for tile_kept, tile_counts in _in_order(one, starts, threads):
+        for tile_kept, tile_counts in _results(one, starts, threads):
             kept.append(tile_kept)
-            for name, counter in tile_counts.items():
-                counters[name].merge(counter.steps)
+            totals += tile_counts
             if progress is not None:
                 progress(tile_kept.output.shape[0])
-        layers = tuple(
-            LayerCounts(name, node.kind, int(np.prod(self.graph.shapes[name])), counters[name].steps)
-            for name, node in self.graph.nodes.items()
-        )
         return Result(
-            np.concatenate([k.output for k in kept]),
-            {name: np.concatenate([k.spikes[name] for k in kept]) for name in kept[0].spikes},
-            {name: np.concatenate([k.membrane[name] for k in kept]) for name in kept[0].membrane},
-            {name: np.concatenate([k.current[name] for k in kept]) for name in kept[0].current},
-            layers,
+            _joined([k.output for k in kept]),
+            {name: _joined([k.spikes[name] for k in kept]) for name in self._in_order(kept[0].spikes)},
+            {name: _joined([k.membrane[name] for k in kept]) for name in self._in_order(kept[0].membrane)},
+            {name: _joined([k.current[name] for k in kept]) for name in self._in_order(kept[0].current)},
+            self,
+            totals,
+        )
+
+    def _in_order(self, kept: Mapping[str, np.ndarray]) -> list[str]:
+        return sorted(kept, key=self._rows.__getitem__)
+
+    def layers(self, totals: np.ndarray) -> tuple[LayerCounts, ...]:
+        """Counts ``(nodes, keys, T)`` of a run by node."""
+        return tuple(
+            LayerCounts(
+                name,
+                node.kind,
+                self._sizes[name],
+                {key: None if key in self._unknown[name] else row[place] for key, place in KEYS.items()},
+            )
+            for (name, node), row in zip(self.graph.nodes.items(), totals, strict=True)
         )
 
     def _memory(self) -> Memory:
@@ -130,17 +159,25 @@ class Engine:
             self._local.memory = Memory()
         return self._local.memory
 
-    def _counters(self, timesteps: int) -> dict[str, Counter]:
-        return {name: Counter(timesteps, unknown) for name, unknown in self._unknown.items()}
+    def _no_counts(self, timesteps: int) -> np.ndarray:
+        return np.zeros((len(self._rows), len(KEYS), timesteps), np.int64)
 
     def _run_tile(
-        self, x: np.ndarray, timesteps: int, keep_spikes: bool, keep_membrane: bool
-    ) -> tuple[Kept, dict[str, Counter]]:
-        plan, graph = self.plan, self.graph
-        tile = Tile(x.shape[0], timesteps, keep_spikes, keep_membrane, self._counters(timesteps), self._memory())
-        entry = graph.input
-        given = np.moveaxis(x, 1, 0).astype(plan.value_type(entry), copy=False)
-        tile.values[entry] = channels_last(given)
+        self, x: np.ndarray, timesteps: int, keep_spikes: bool, keep_membrane: bool, counting: bool
+    ) -> tuple[Kept, np.ndarray]:
+        plan = self.plan
+        tile = Tile(
+            x.shape[0],
+            timesteps,
+            keep_spikes,
+            keep_membrane,
+            self._rows,
+            self._no_counts(timesteps),
+            self._memory(),
+            counting,
+        )
+        entry = self._entry
+        tile.values[entry] = channels_last(x).astype(self._types[entry], copy=False)
         for members, done in zip(plan.groups, plan.done, strict=True):
             if members != (entry,):
                 spans = [(t, t + 1) for t in range(timesteps)] if plan.in_cycle(members) else [(0, timesteps)]
@@ -151,25 +188,36 @@ class Engine:
             for name in done:
                 del tile.values[name]
                 tile.masks.pop(name, None)
-        output = tile.values[graph.output]
+        output = tile.values[self._exit]
         full = np.broadcast_to(output, (timesteps, *output.shape[1:]))
         kept = Kept(
             channels_first(full),
-            {name: channels_first(tile.spikes.pop(name)) for name in graph.names(LIF) if keep_spikes},
-            {name: channels_first(tile.membrane.pop(name)) for name in graph.names(NEURONS) if keep_membrane},
-            {name: channels_first(tile.current.pop(name)) for name in graph.names(CubaLIF) if keep_membrane},
+            {name: channels_first(array) for name, array in tile.spikes.items()},
+            {name: channels_first(array) for name, array in tile.membrane.items()},
+            {name: channels_first(array) for name, array in tile.current.items()},
         )
-        return kept, tile.counters
+        return kept, tile.counts
 
     def _run_node(self, tile: Tile, name: str) -> None:
         """Run ``name`` in the steps that run now on what its edges bring, in their order; put out its value."""
-        plan = self.plan
-        arriving = [
-            tile.delivered(tile.values, source, plan.late(source, name), plan.shape(source), plan.value_type(source))
-            for source in self.graph.sources(name)
-        ]
+        arriving = [edge.delivered(tile) for edge in self._edges[name]]
         value = self._steps[name](tile, arriving)
-        tile.put(tile.values, name, value.astype(plan.value_type(name), copy=False))
+        tile.put(tile.values, name, value.astype(self._types[name], copy=False))
+
+
+class _Edge:
+    """An edge, with what must be known to bring what it delivers."""
+
+    def __init__(self, plan: Plan, source: str, target: str) -> None:
+        self._source = source
+        self._late = plan.late(source, target)
+        self._shape, self._type = plan.shape(source), plan.value_type(source)
+
+    def delivered(self, tile: Tile) -> np.ndarray:
+        """What it brings in the steps that run now."""
+        if tile.whole and not self._late:
+            return tile.values[self._source]
+        return tile.delivered(tile.values, self._source, self._late, self._shape, self._type)
 
 
 def _prepare(plan: Plan, name: str) -> Step:
@@ -188,7 +236,7 @@ def _unknown(plan: Plan, name: str) -> tuple[str, ...]:
     return ("hops",) if destinations(plan, name) is not None else ("hops", "messages")
 
 
-def _in_order(one: Callable[[int], object], starts: range, threads: int) -> Iterator[tuple[Kept, dict[str, Counter]]]:
+def _results(one: Callable[[int], object], starts: range, threads: int) -> Iterator[tuple[Kept, np.ndarray]]:
     """``one(start)`` for every start, results in order, at most ``2·threads`` of them waiting."""
     if threads == 1 or len(starts) == 1:
         for start in starts:
@@ -201,3 +249,8 @@ def _in_order(one: Callable[[int], object], starts: range, threads: int) -> Iter
             pending.append(pool.submit(one, start))
         for last in pending:
             yield last.result()  # type: ignore[misc]
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """Samples of all tiles, one after the other."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -17,8 +17,8 @@ def last_array(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def channels_last(x: np.ndarray) -> np.ndarray:
-    """``(T, B, C, H, W)`` as ``(T, B, H, W, C)``."""
-    return np.ascontiguousarray(np.moveaxis(x, 2, -1))
+    """``(B, T, C, H, W)`` as ``(T, B, H, W, C)``, contiguous."""
+    return np.ascontiguousarray(x.transpose(1, 0, *range(3, x.ndim), 2))
 
 
 def to_first(x: np.ndarray) -> np.ndarray:
@@ -27,5 +27,5 @@ def to_first(x: np.ndarray) -> np.ndarray:
 
 
 def channels_first(x: np.ndarray) -> np.ndarray:
-    """``(T, B, H, W, C)`` as ``(B, T, C, H, W)``."""
-    return np.ascontiguousarray(np.moveaxis(to_first(x), 0, 1))
+    """``(T, B, H, W, C)`` as ``(B, T, C, H, W)``: a view."""
+    return x.transpose(1, 0, x.ndim - 1, *range(2, x.ndim - 1))

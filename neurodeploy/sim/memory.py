@@ -21,7 +21,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._free: dict[int, list[Any]] = defaultdict(list)
-        self._given: set[weakref.ref[np.ndarray]] = set()
+        self._given: dict[int, weakref.ref[np.ndarray]] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Like :func:`numpy.empty`; begins at a multiple of 64 bytes."""
@@ -34,14 +34,14 @@ class Memory:
         else:
             block = np.empty(size + 64, np.uint8)
             start = -block.ctypes.data % 64
-            raw = memoryview(block)[
-                start : start + size
-            ]  # views of an array made from it keep that array, not the block
+            # A buffer, not an array: views of `array` then keep `array` alive, and it alone keeps the block.
+            raw = block.data[start : start + size]
         array = np.frombuffer(raw, dtype)
+        key = id(array)
 
-        def back(gone: weakref.ref[np.ndarray]) -> None:
-            self._given.discard(gone)
+        def back(_: weakref.ref[np.ndarray]) -> None:
+            del self._given[key]
             free.append(raw)
 
-        self._given.add(weakref.ref(array, back))
+        self._given[key] = weakref.ref(array, back)
         return array.reshape(shape)

@@ -14,6 +14,8 @@ import numpy as np
 from neurodeploy.ir.nodes import AvgPool2d, Delay, Flatten, MaxPool2d, Node, ReLU, Scale, SumPool2d, Threshold
 from neurodeploy.sim.arrivals import passed_on
 from neurodeploy.sim.layout import last_array, to_first
+from neurodeploy.sim.native import arrays
+from neurodeploy.sim.native import passing as native
 from neurodeploy.sim.tile import Tile, added
 
 if TYPE_CHECKING:
@@ -43,41 +45,56 @@ Move = Callable[[Tile, np.ndarray], np.ndarray]
 def _value(plan: Plan, name: str, node: Node) -> Move:
     dtype = plan.dtype
     if isinstance(node, SumPool2d):
-        return lambda tile, x: _pool(node, x, dtype)
+        return _pool(plan, name, node)
     if isinstance(node, Flatten):
-        return lambda tile, x: _flat(x)
+        return _flat
     if isinstance(node, Delay):
         return _delay(name, "value", node)
     if isinstance(node, ReLU):
-        return lambda tile, x: np.maximum(x.astype(dtype, copy=False), dtype(0))
+
+        def rectify(tile: Tile, x: np.ndarray) -> np.ndarray:
+            return np.maximum(x.astype(dtype, copy=False), dtype(0), out=tile.empty(x.shape, dtype))
+
+        return rectify
     if isinstance(node, Scale):
         scale = last_array(node.scale, node.shape).astype(dtype)
-        return lambda tile, x: scale * x.astype(dtype, copy=False)
+
+        def multiply(tile: Tile, x: np.ndarray) -> np.ndarray:
+            return np.multiply(scale, x.astype(dtype, copy=False), out=tile.empty(x.shape, dtype))
+
+        return multiply
     if isinstance(node, Threshold):
-        threshold, at_threshold = last_array(node.threshold, node.shape).astype(dtype), node.compare == "ge"
+        threshold = last_array(node.threshold, node.shape).astype(dtype)
+        compare = np.greater_equal if node.compare == "ge" else np.greater
 
         def fire(tile: Tile, x: np.ndarray) -> np.ndarray:
-            value = x.astype(dtype, copy=False)
-            return (value >= threshold if at_threshold else value > threshold).astype(np.uint8)
+            spikes = tile.empty(x.shape, np.uint8)
+            compare(x.astype(dtype, copy=False), threshold, out=spikes.view(bool))
+            return spikes
 
         return fire
     return lambda tile, x: x
 
 
 def _events(plan: Plan, name: str, node: Node) -> Move:
-    """Where the events that enter ``node`` leave it: bool to bool."""
+    """Where the events that enter ``node`` leave it: bool to bool, with all channels, or one for all of them."""
     if isinstance(node, SumPool2d):
         window = MaxPool2d(node.kernel, node.stride, node.padding)
-        return lambda tile, mask: _pool(window, mask.astype(np.uint8), np.uint8) != 0
-    if isinstance(node, Flatten):
-        return lambda tile, mask: _flat(mask)
-    if isinstance(node, Delay):
-        return _delay(name, "events", node)
+        return lambda tile, mask: _windows(window, mask.view(np.uint8), np.uint8).view(bool)
+    if isinstance(node, (Flatten, Delay)):
+        entering = plan.shape(plan.graph.sources(name)[0])
+        move = _flat if isinstance(node, Flatten) else _delay(name, "events", node)
+        return lambda tile, mask: move(tile, np.broadcast_to(mask, (*mask.shape[:2], *entering)))
     return lambda tile, mask: mask
 
 
-def _flat(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(to_first(x)).reshape(*x.shape[:2], -1)
+def _flat(tile: Tile, x: np.ndarray) -> np.ndarray:
+    if x.shape[-1] == x[0, 0].size:
+        return x.reshape(*x.shape[:2], -1)
+    flat = tile.empty((*x.shape[:2], x[0, 0].size), x.dtype)
+    rows = flat.reshape(*x.shape[:2], x.shape[-1], *x.shape[2:-1])  # channels first
+    rows[:] = to_first(x)
+    return flat
 
 
 def _delay(name: str, key: str, node: Delay) -> Move:
@@ -101,7 +118,24 @@ def _delay(name: str, key: str, node: Delay) -> Move:
     return delay
 
 
-def _pool(node: SumPool2d, x: np.ndarray, dtype: Any) -> np.ndarray:
+def _pool(plan: Plan, name: str, node: SumPool2d) -> Move:
+    after, leaving = plan.shape(name), np.dtype(plan.value_type(name))
+    found = arrays.kernels()
+    before = plan.shape(plan.graph.sources(name)[0])
+    compiled = native.Pool(found, node, before, after) if found is not None else None
+
+    def pool(tile: Tile, x: np.ndarray) -> np.ndarray:
+        kind = None if compiled is None else compiled.kind(x.dtype, leaving)
+        if compiled is None or kind is None:
+            return _windows(node, x, plan.dtype)
+        out = tile.empty((*x.shape[:2], *after), leaving)
+        compiled.run(kind, np.ascontiguousarray(x), out)
+        return out
+
+    return pool
+
+
+def _windows(node: SumPool2d, x: np.ndarray, dtype: Any) -> np.ndarray:
     """Windows of ``(T, B, H, W, C)``, rows then columns: sum, mean (AvgPool2d) or largest (MaxPool2d)."""
     (kh, kw), (sh, sw), (ph, pw) = node.kernel, node.stride, node.padding
     around = ((0, 0), (0, 0), (ph, ph), (pw, pw), (0, 0))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurodeploy.ir.nodes import Conv1d, Conv2d, Linear, Synapse, as_conv2d
-from neurodeploy.sim import kernels
-from neurodeploy.sim.counts import fan_out, packed_columns, taps, touched
+from neurodeploy.ir.nodes import Conv1d, Conv2d, Synapse, as_conv2d
+from neurodeploy.sim.counts import fan_out, touched
+from neurodeploy.sim.synapse_sums import Geometry, dense_sums, spike_sums, value_sums
 from neurodeploy.sim.tile import Tile, added
 
 if TYPE_CHECKING:
     from neurodeploy.sim.plan import Plan
 
 Step = Callable[[Tile, list[np.ndarray]], np.ndarray]
+#: ``(tile, spikes (N, …), steps)`` -> accumulates of all of them; adds to the tile's counts.
+Count = Callable[[Tile, np.ndarray, int], int]
 
 
 def prepare_synapse(plan: Plan, name: str, node: Synapse) -> Step:
@@ -23,87 +26,117 @@ def prepare_synapse(plan: Plan, name: str, node: Synapse) -> Step:
 
     A Conv1d on ``(C, L)`` is a Conv2d on ``(C, 1, L)``.
     """
-    dtype, kind = plan.dtype, plan.incoming(name)
-    spikes = kind.name == "binary"
+    kind = plan.incoming(name)
     before, after = plan.graph.input_shape(name), plan.graph.shapes[name]
-    every, nonzero = (table.reshape(-1) for table in fan_out(node, before, after))
-    total = np.int64(every.sum())
-    out_shape = plan.shape(name)
+    tables = fan_out(node, before, after)
     if isinstance(node, Conv1d):
         node, before, after = as_conv2d(node), (before[0], 1, before[1]), (after[0], 1, after[1])
-    entering = (*before[1:], before[0])
-    leaving = (*after[1:], after[0])
-    add_up = _sums(node, before, after, _weights(node, plan.arithmetic), spikes)
-    connected = touched(node, np.ones((1, *entering), bool), after)  # all but outputs that see padding only
-    bias = None if plan.arithmetic == "loihi" else node.bias.astype(dtype)
+    geometry = Geometry(node, before, after, plan.dtype, plan.arithmetic == "loihi")
+    if kind.name == "binary":
+        return _spikes(plan, name, geometry, tables)
+    return _values(plan, name, geometry, tables)
+
+
+def _spikes(plan: Plan, name: str, geometry: Geometry, tables: tuple[np.ndarray, np.ndarray]) -> Step:
+    run, count = spike_sums(geometry), _accumulates(plan, name, tables)
+    dense = dense_sums(geometry)
+    reached = _reached(geometry) if name in plan.watched else None
+    out_shape, entering = plan.shape(name), geometry.entering
 
     def step(tile: Tile, arriving: list[np.ndarray]) -> np.ndarray:
-        x = added(arriving, dtype)
+        x = arriving[0]
         steps = x.shape[0]
-        flat = np.ascontiguousarray(x.reshape(-1, *entering).astype(np.uint8 if spikes else dtype, copy=False))
-        out = np.empty((flat.shape[0], *leaving), dtype)
-        add_up(flat, out)
-        if kind.name == "real":
-            tile.count(name, "mac", total * tile.samples)
-            if steps == 1 and name in plan.steady:
-                tile.counters[name].add("mac_once", total * tile.samples, slice(0, 1))
+        s = np.ascontiguousarray(x).reshape(-1, *entering)
+        operations = count(tile, s, steps) if tile.counting or dense is not None else 0
+        if dense is None:
+            out = run(tile, s)
         else:
-            events = (x != 0).sum(axis=1, dtype=np.int64).reshape(steps, -1)
-            tile.count(name, "sop" if spikes else "sop_graded", events @ every)
-            if spikes:
-                tile.count(name, "sop_nonzero", events @ nonzero)
-        if name in plan.watched:
-            reached = connected if kind.name == "real" else touched(node, flat, after)
-            full = np.broadcast_to(reached, (flat.shape[0], *leaving))
-            tile.put(tile.masks, name, full.reshape(steps, tile.samples, *out_shape))
-        if bias is not None:
-            out += bias
-        elif isinstance(node, Conv2d):
-            out = (out + (1 << 23)) % (1 << 24) - (1 << 23)  # a convolution of Lava wraps at 24 bits
+            choice, dense_run = dense
+            wins = choice.wins(operations, s.shape[0])
+            began = time.perf_counter_ns()
+            out = dense_run(tile, s) if wins else run(tile, s)
+            choice.took(wins, operations, s.shape[0], time.perf_counter_ns() - began)
+        if reached is not None:
+            mask = reached(s)
+            tile.put(tile.masks, name, mask.reshape(steps, tile.samples, *out_shape[:-1], mask.shape[-1]))
         return out.reshape(steps, tile.samples, *out_shape)
 
     return step
 
 
-def _sums(
-    node: Conv2d | Linear, before: tuple[int, ...], after: tuple[int, ...], weight: np.ndarray, spikes: bool
-) -> Callable[[np.ndarray, np.ndarray], None]:
-    """``(input, out)`` -> nothing; ``out`` gets the weighted sums. The kernel is chosen by the geometry."""
-    if isinstance(node, Linear):
-        dense = kernels.linear_spikes if spikes else kernels.linear_values
+def _values(plan: Plan, name: str, geometry: Geometry, tables: tuple[np.ndarray, np.ndarray]) -> Step:
+    """Graded events and real values: a multiplication for each weight."""
+    run, real = value_sums(geometry), plan.incoming(name).name == "real"
+    every = tables[0].reshape(-1)
+    total = np.int64(every.sum())
+    dtype, out_shape, entering = plan.dtype, plan.shape(name), geometry.entering
+    connected = touched(geometry.node, np.ones((1, *entering), bool), geometry.after)  # all but what sees padding only
+    steady = name in plan.steady
 
-        def dense_sums(flat: np.ndarray, out: np.ndarray) -> None:
-            dense(flat, weight, out)
+    def step(tile: Tile, arriving: list[np.ndarray]) -> np.ndarray:
+        x = added(arriving, dtype)
+        steps = x.shape[0]
+        v = np.ascontiguousarray(x.astype(dtype, copy=False)).reshape(-1, *entering)
+        if tile.counting and real:
+            tile.count(name, "mac", total * tile.samples)
+            if steps == 1 and steady:
+                tile.count_once(name, "mac_once", total * tile.samples)
+        elif tile.counting:
+            events = (x != 0).sum(axis=1, dtype=np.int64).reshape(steps, -1)
+            tile.count(name, "sop_graded", events @ every)
+        if name in plan.watched:
+            reached = connected if real else touched(geometry.node, v, geometry.after)
+            full = np.broadcast_to(reached, (v.shape[0], *geometry.leaving))
+            tile.put(tile.masks, name, full.reshape(steps, tile.samples, *out_shape))
+        return run(tile, v).reshape(steps, tile.samples, *out_shape)
 
-        return dense_sums
-    rows = taps(node, before, after, 0)
-    if node.groups == 1 and node.dilation[1] == 1:
-        order, runs = packed_columns(node, before, after)
-        packed = np.ascontiguousarray(weight[:, :, order]).reshape(*weight.shape[:2], -1)
-        fast = kernels.conv_spikes_packed if spikes else kernels.conv_values_packed
-
-        def packed_sums(flat: np.ndarray, out: np.ndarray) -> None:
-            fast(flat, packed, rows, runs, out.reshape(*out.shape[:2], -1))
-
-        return packed_sums
-    kernel = kernels.conv_spikes if spikes else kernels.conv_values
-    cols, group_in = taps(node, before, after, 1), node.weight.shape[1]
-
-    def sums(flat: np.ndarray, out: np.ndarray) -> None:
-        kernel(flat, weight, rows, cols, group_in, out)
-
-    return sums
+    return step
 
 
-def _weights(node: Conv2d | Linear, arithmetic: str) -> np.ndarray:
-    """Weights as the kernels read them: ``(C, kH, kW, O/groups)`` or ``(I, O)``, contiguous."""
-    if arithmetic == "loihi":
-        largest = np.max(np.abs(node.weight), initial=0)
-        weight = node.weight.astype(np.int16 if largest < 2**15 else np.int32 if largest < 2**31 else np.int64)
-    else:
-        weight = node.weight.astype(np.float32 if arithmetic == "float32" else np.float64)
-    if isinstance(node, Linear):
-        return np.ascontiguousarray(weight.T)
-    grouped = weight.reshape(node.groups, -1, *weight.shape[1:])  # (G, O/G, C/G, kH, kW)
-    rows = grouped.transpose(0, 2, 3, 4, 1)
-    return np.ascontiguousarray(rows.reshape(-1, *rows.shape[2:]))
+def _accumulates(plan: Plan, name: str, tables: tuple[np.ndarray, np.ndarray]) -> Count:
+    """Counts ``sop`` and ``sop_nonzero`` of spikes ``(N, …)`` and returns the accumulates of all of them."""
+    from neurodeploy.sim.native.arrays import kernels
+
+    every, nonzero = tables
+    if kernels() is not None:
+        from neurodeploy.sim.native.events import Accumulates
+
+        if Accumulates.fits(every):
+            counter = Accumulates(every, nonzero)
+
+            def count(tile: Tile, s: np.ndarray, steps: int) -> int:
+                if not tile.counting:
+                    return counter.count(s, steps, None, None)
+                if steps == tile.length:
+                    at = tile.counts_at(name, "sop"), tile.counts_at(name, "sop_nonzero")
+                    return counter.count(s, steps, *at)
+                found = np.zeros((2, steps), np.int64)  # one row for all steps
+                operations = counter.count(s, steps, found.ctypes.data, found.ctypes.data + found.strides[0])
+                tile.count(name, "sop", found[0])
+                tile.count(name, "sop_nonzero", found[1])
+                return operations * (tile.length // steps)
+
+            return count
+    flat, flat_nonzero = every.reshape(-1), nonzero.reshape(-1)
+
+    def count_slowly(tile: Tile, s: np.ndarray, steps: int) -> int:
+        events = (s.reshape(steps, -1, flat.size) != 0).sum(axis=1, dtype=np.int64)
+        found = events @ flat
+        if tile.counting:
+            tile.count(name, "sop", found)
+            tile.count(name, "sop_nonzero", events @ flat_nonzero)
+        return int(found.sum())
+
+    return count_slowly
+
+
+def _reached(geometry: Geometry) -> Callable[[np.ndarray], np.ndarray]:
+    """Outputs that spikes ``(N, …)`` reach: ``(N, OH, OW, O)`` or, the same for all channels, ``(N, OH, OW, 1)``."""
+    from neurodeploy.sim.native.arrays import kernels
+
+    node = geometry.node
+    if kernels() is not None and isinstance(node, Conv2d) and node.groups == 1:
+        from neurodeploy.sim.native.events import Reached
+
+        return Reached(node, geometry.before, geometry.after).run
+    return lambda s: np.broadcast_to(touched(node, s, geometry.after), (s.shape[0], *geometry.leaving))

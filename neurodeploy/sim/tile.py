@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from neurodeploy.sim.counts import Counter
 from neurodeploy.sim.memory import Memory
+from neurodeploy.sim.trace import COUNT_KEYS
+
+#: Count -> its place in :attr:`Tile.counts`.
+KEYS = {key: place for place, key in enumerate(COUNT_KEYS)}
 
 
 @dataclass
@@ -24,8 +28,10 @@ class Tile:
         timesteps: T.
         keep_spikes: Keep every spike.
         keep_membrane: Keep every state.
-        counters: Node -> its counts.
+        rows: Node -> its row of ``counts``.
+        counts: ``(nodes, keys, T)`` int64.
         arrays: Where large arrays come from.
+        counting: Count operations; without, only values are computed.
         values: Node -> what it put out, over all steps that ran.
         masks: Watched node -> where an event arrived with that (:mod:`neurodeploy.sim.arrivals`).
         spikes: Neuron node -> kept spikes.
@@ -37,8 +43,10 @@ class Tile:
     timesteps: int
     keep_spikes: bool
     keep_membrane: bool
-    counters: dict[str, Counter]
+    rows: Mapping[str, int]
+    counts: np.ndarray
     arrays: Memory
+    counting: bool = True
     values: dict[str, np.ndarray] = field(default_factory=dict)
     masks: dict[str, np.ndarray] = field(default_factory=dict)
     spikes: dict[str, np.ndarray] = field(default_factory=dict)
@@ -47,6 +55,10 @@ class Tile:
     first: int = 0
     last: int = 0
     _memories: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    _counts_at: int = 0
+
+    def __post_init__(self) -> None:
+        self._counts_at = self.counts.ctypes.data
 
     def run_now(self, first: int, last: int) -> None:
         """From here on arrays are those of the steps ``first … last − 1``."""
@@ -107,7 +119,15 @@ class Tile:
 
     def count(self, name: str, key: str, per_step: np.ndarray | np.integer) -> None:
         """Add counts of the steps that run now: one number a step, or one for all."""
-        self.counters[name].add(key, per_step, slice(self.first, self.last))
+        self.counts[self.rows[name], KEYS[key], self.first : self.last] += per_step
+
+    def count_once(self, name: str, key: str, number: np.integer) -> None:
+        """Add to the count of the first step: something that is done once for all steps."""
+        self.counts[self.rows[name], KEYS[key], 0] += number
+
+    def counts_at(self, name: str, key: str) -> int:
+        """Where the count of the first step that runs now lies in memory; the next steps lie behind it."""
+        return self._counts_at + 8 * ((self.rows[name] * len(KEYS) + KEYS[key]) * self.timesteps + self.first)
 
 
 def added(arriving: list[np.ndarray], dtype: Any) -> np.ndarray:

@@ -7,7 +7,10 @@ are such; ``golden.npz`` what comes out for known inputs; ``compile.json`` passe
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.diagnostics import Finding, UsageError
+from neurodeploy.diagnostics import Finding, NeurodeployError, UsageError, VerificationError
 from neurodeploy.files import MANIFEST, find_in_runs, read_json, sha256
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.netx_io import load_net
@@ -24,6 +27,8 @@ from neurodeploy.ir.nodes import LIF, Input
 
 NETWORK, ENCODER, TAIL = "network.nir", "encoder.nir", "tail.nir"
 GOLDEN, COMPILE = "golden.npz", "compile.json"
+#: The files of an artifact that a simulation reads.
+RUNNING = (NETWORK, ENCODER, TAIL, COMPILE)
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,23 @@ class Artifact:
         listed: dict[str, str] = self.manifest["files"]
         return [n for n, d in listed.items() if not (self.folder / n).is_file() or sha256(self.folder / n) != d]
 
+    def require_unchanged(self) -> None:
+        """Refuse files that would run and whose bytes are not those of the manifest; a missing one is said elsewhere.
+
+        Raises:
+            VerificationError: ND402.
+        """
+        listed = self.manifest["files"]
+        there = [name for name in RUNNING if name in listed and (self.folder / name).is_file()]
+        changed = [name for name in there if sha256(self.folder / name) != listed[name]]
+        if changed:
+            raise VerificationError(
+                "ND402",
+                "these files are not the ones that were exported: " + ", ".join(changed),
+                where=str(self.folder),
+                fix="export again; an artifact is not edited by hand",
+            )
+
 
 def is_artifact(folder: Path) -> bool:
     """Whether ``folder`` is an artifact that :func:`~neurodeploy.targets.export.export` wrote."""
@@ -158,6 +180,7 @@ def load_runnable(name: str | Path, options: ReadOptions | None = None) -> Runna
 
     Raises:
         UsageError: Not there, not readable, not an artifact.
+        VerificationError: An artifact whose files were changed after the export (ND402).
         UnsupportedError: A NIR node this version does not read (ND201), a ``.net`` that netx or Lava would change
             (ND253, ND254).
     """
@@ -169,6 +192,7 @@ def load_runnable(name: str | Path, options: ReadOptions | None = None) -> Runna
         graph = read_nir(path, options)
         return Runnable(graph, None, {}, is_ours(path), str(path))
     artifact = find_artifact(path)
+    artifact.require_unchanged()
     options, encoder = options or ReadOptions(), artifact.encoder
     if encoder is not None:  # what the user gives enters the host's part; all else is about the chip
         encoder = apply_options(encoder, ReadOptions(input_kind=options.input_kind))
@@ -177,6 +201,29 @@ def load_runnable(name: str | Path, options: ReadOptions | None = None) -> Runna
     graph = read_nir(path / NETWORK, options) if options.restates_time else apply_options(artifact.network, options)
     dataset = artifact.manifest.get("dataset")
     return Runnable(graph, encoder, artifact.cores(), True, str(path), dataset, artifact.tail)
+
+
+def digest(runnable: Runnable) -> str:
+    """Hex digest of the bytes that ``runnable`` was read from."""
+    place = Path(runnable.place)
+    if place.is_file():
+        return sha256(place)
+    parts = [f"{name} {sha256(place / name)}" for name in RUNNING if (place / name).is_file()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def other_parts(runnable: Runnable) -> str:
+    """A notice where ``runnable`` is the chip's network out of an artifact whose host has parts too; else empty."""
+    place = Path(runnable.place)
+    if place.name != NETWORK or not place.is_file() or not is_artifact(place.parent):
+        return ""
+    beside = [name for name in (ENCODER, TAIL) if (place.parent / name).is_file()]
+    if not beside:
+        return ""
+    return (
+        f"{place} is the chip's part alone; {' and '.join(beside)} beside it run on the host: to run the whole network "
+        f"simulate its folder, {place.parent}"
+    )
 
 
 def overruled(
@@ -190,6 +237,8 @@ def overruled(
         integers = runnable.graph.arithmetic == "loihi"  # decays per step: nothing to doubt
         doubt = "" if integers else doubtful_time(runnable.graph, options)
         return [doubt] if doubt else []
+    if options == ReadOptions() and timesteps is None and arithmetic is None:
+        return []  # nothing given: the files need not be read once more
     place = Path(runnable.place)
     file = read_nir(place / NETWORK if place.is_dir() else place)
     first = file if runnable.encoder is None else read_nir(place / ENCODER)
@@ -232,12 +281,22 @@ def read_npz(
     Raises:
         UsageError: Not readable, truncated, or with object arrays (ND103).
     """
+    with reading_npz(path, what=what, fix=fix), np.load(path, allow_pickle=False) as archive:
+        return {key: archive[key] for key in archive.files}
+
+
+@contextlib.contextmanager
+def reading_npz(
+    path: Path, *, what: str, fix: str = "write it with numpy.savez, arrays of numbers only"
+) -> Iterator[None]:
+    """Whatever goes wrong while an ``.npz`` is read is ND103, and says why."""
     try:
         with path.open("rb") as stream:
             if stream.read(2) != b"PK":  # numpy would take it for a pickle and advise to load that
                 raise ValueError("it is no .npz archive")
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+        yield
+    except NeurodeployError:
+        raise
     except Exception as error:  # zipfile, zlib and numpy each raise their own
         if isinstance(error, OSError) and error.strerror:
             why = error.strerror

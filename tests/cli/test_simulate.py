@@ -397,12 +397,13 @@ def test_where_the_trace_goes(place: str, code: str | None, files: Path, call, t
 def test_a_failed_run_keeps_the_older_trace(files: Path, call, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "t.npz").write_bytes(b"older")
 
-    def full(*arguments: object, **arrays: object) -> None:
+    def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("numpy.savez_compressed", full)
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
     words = ["simulate", files / "chip", "--input", files / "static.npz", "--trace", tmp_path / "t.npz"]
-    assert call(2, *words)["code"] == "ND110"
+    error = call(2, *words)
+    assert (error["code"], "MiB cannot be written: No space left" in error["message"]) == ("ND110", True)
     assert listing(tmp_path) == {"t.npz": b"older"}
 
 
@@ -411,6 +412,35 @@ def test_a_missing_encoder_is_said(files: Path, call, tmp_path: Path) -> None:
     (copy / "encoder.nir").unlink()
     error = call(2, "simulate", copy, "--input", files / "static.npz")
     assert (error["code"], "encoder.nir" in error["message"]) == ("ND103", True)
+
+
+@pytest.mark.parametrize("name", ["network.nir", "encoder.nir", "compile.json"])
+def test_an_artifact_that_was_changed_is_not_run(name: str, files: Path, call, tmp_path: Path) -> None:
+    copy = shutil.copytree(files / "chip", tmp_path / "chip")
+    with (copy / name).open("ab") as stream:
+        stream.write(b"\n")
+    words = ["simulate", copy, "--input", files / "static.npz", "--trace", tmp_path / "t.npz"]
+    error = call(4, *words)
+    assert (error["code"], error["message"].endswith(f": {name}")) == ("ND402", True)
+    assert [path.name for path in tmp_path.iterdir()] == ["chip"]
+
+
+def test_the_chips_part_alone_is_told_from_the_whole(files: Path, call, capsys, tmp_path: Path) -> None:
+    with np.load(files / "chip" / "golden.npz") as golden:
+        np.savez(tmp_path / "x.npz", x=golden["input"])
+    words = ["simulate", str(files / "chip" / "network.nir"), "--input", str(tmp_path / "x.npz")]
+    assert run(words) == 0
+    notice = capsys.readouterr().err
+    assert "encoder.nir beside it run on the host" in notice
+    assert notice.rstrip().endswith(str(files / "chip"))
+    for whole in (files / "chip", files / "artifact" / "network.nir"):
+        assert run(["simulate", str(whole), "--input", str(files / "static.npz")]) == 0
+        assert capsys.readouterr().err == ""
+
+
+def test_a_split_is_of_a_data_set(files: Path, call) -> None:
+    error = call(2, "simulate", files / "chip", "--input", files / "static.npz", "--split", "train")
+    assert (error["code"], error["where"]) == ("ND100", "--split")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

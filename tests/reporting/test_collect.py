@@ -33,9 +33,9 @@ def test_a_single_run_is_a_group_of_one(tmp_path: Path, calls: dict[str, int]) -
 
 def test_second_report_computes_nothing(groups: tuple[Path, Path], calls: dict[str, int]) -> None:
     first = collect(groups)
-    assert calls == {"export": 6, "simulate": 6}
+    assert calls == {"export": 6, "simulate": 6, "features": 2}
     again = collect(groups)
-    assert calls == {"export": 6, "simulate": 6}
+    assert calls == {"export": 6, "simulate": 6, "features": 2}
     assert again == first
 
 
@@ -43,7 +43,7 @@ def test_other_weights_are_exported_and_simulated_again(groups: tuple[Path, Path
     collect(groups)
     (groups[0] / "seed-0" / "model.safetensors").write_bytes(b"trained once more")
     collect(groups)
-    assert calls == {"export": 7, "simulate": 7}
+    assert (calls["export"], calls["simulate"]) == (7, 7)
 
 
 def other_encoder(artifact: Path) -> None:
@@ -78,7 +78,7 @@ def test_other_graph_or_placement_is_simulated_again(
     collect([run])
     exported_by_hand(run, change)
     collect([run])
-    assert calls == {"export": 1, "simulate": 2}
+    assert (calls["export"], calls["simulate"]) == (1, 2)
 
 
 def test_another_version_simulates_again(
@@ -88,7 +88,7 @@ def test_another_version_simulates_again(
     collect([run])
     monkeypatch.setattr(module, "version", lambda package: "9.9")
     collect([run])
-    assert calls == {"export": 1, "simulate": 2}
+    assert (calls["export"], calls["simulate"]) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_changed_or_damaged_artifact_is_exported_again(
     first = collect([run])
     (run / "export-loihi2" / name).write_text(text)
     assert collect([run]) == first
-    assert calls == {"export": 2, "simulate": 1}
+    assert (calls["export"], calls["simulate"]) == (2, 1)
 
 
 def test_a_cache_that_cannot_be_written_is_a_notice(tmp_path: Path, calls: dict[str, int]) -> None:
@@ -140,7 +140,7 @@ def test_a_cache_that_cannot_be_written_is_a_notice(tmp_path: Path, calls: dict[
     (run / "simulate-loihi2.json").mkdir()  # as good as read-only, and root is refused too
     said: list[str] = []
     assert report(run, progress=said.append).groups[0].accuracy_chip is not None
-    assert "is not kept for the next report" in said[-1]
+    assert any("is not kept for the next report" in line for line in said)
     assert str(run / "simulate-loihi2.json") in said[-1]
 
 

@@ -21,7 +21,10 @@ from neurodeploy.reporting.plain import csv_files, markdown
 from neurodeploy.reporting.svg import COLORS, ticks
 from neurodeploy.reporting.tables import tables
 
-FIGURES = {"accuracy", "quantization", "membranes", "firing", "operations", "energy", "curves"}
+FIGURES = {
+    "accuracy", "trade", "quantization", "membranes", "firing", "features", "operations", "energy", "layer_energy",
+    "curves",
+}  # fmt: skip
 
 
 class Outline(HTMLParser):
@@ -156,7 +159,8 @@ def test_tables_are_rectangular(made: Report) -> None:
 def test_markdown_and_csv(made: Report) -> None:
     text = markdown(made)
     assert text.startswith(f"# {made.title}\n")
-    assert "| rmp | loss.rmp.k | absent | 0.1 |" in text
+    assert "| recipe key | vanilla | rmp |" in text
+    assert "| loss.rmp.k | absent | 0.1 |" in text
     files = csv_files(made)
     assert files["groups.csv"].splitlines()[0].startswith("group,method,n,n (value),")
     assert set(files) == {f"{name}.csv" for name in tables(made)}

@@ -10,7 +10,7 @@ from neurodeploy.diagnostics import UsageError
 from neurodeploy.ir.interpret import interpret
 from neurodeploy.ir.nir_io import write_nir
 from neurodeploy.ir.nodes import ReLU
-from neurodeploy.sim import run as running
+from neurodeploy.sim import job
 from neurodeploy.sim.run import predict, simulate
 from neurodeploy.targets.artifact import TAIL, load_runnable
 from neurodeploy.targets.check import check
@@ -78,8 +78,8 @@ def test_simulate_runs_encoder_chip_and_tail(artifact, model):
 def test_slabs_change_nothing(artifact, model, monkeypatch):
     x = np.load(model.parent / "x.npz")["x"]
     whole = simulate(artifact.folder, x, keep_spikes=True)
-    monkeypatch.setattr(running, "SLAB", 3)
-    cut = simulate(artifact.folder, x)
+    monkeypatch.setattr(job, "SLAB_SAMPLES", 3)
+    cut = simulate(artifact.folder, x, batch=1)
     assert cut.output.shape == (0, *whole.output.shape[1:])
     np.testing.assert_array_equal(cut.host_output, whole.host_output)
     np.testing.assert_array_equal(cut.predictions, whole.predictions)

@@ -46,11 +46,17 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
+def kernels_name() -> str:
+    """Which library runs: one of :data:`CHOICES`."""
+    found = library()
+    return "numba" if found is None else Path(found._name).stem.removeprefix("kernels_")
+
+
 def describe() -> str:
     """One line for people: which kernels run, and why."""
     found = library()
     if found is not None:
-        return f"compiled kernels ({Path(found._name).stem.removeprefix('kernels_')})"
+        return f"compiled kernels ({kernels_name()})"
     if os.environ.get("NEURODEPLOY_KERNELS") == "numba":
         return "Numba kernels (NEURODEPLOY_KERNELS=numba)"
     return "Numba kernels: the compiled ones, several times faster, were not built (install with a C compiler)"

@@ -8,6 +8,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512BW__)
 #define VECTOR 64
@@ -37,3 +40,16 @@ typedef int8_t half_bytes_any __attribute__((vector_size(VECTOR / 2), aligned(1)
 
 #define EXPORT __attribute__((visibility("default")))
 #define INLINE static inline __attribute__((always_inline))
+
+/* Bytes as 32 bit numbers, a vector of them: what __builtin_convertvector means, and GCC does number by number. */
+INLINE ints_t widen_bytes(const uint8_t *bytes) {
+#if defined(__AVX512BW__)
+    return (ints_t)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)bytes));
+#elif defined(__AVX2__)
+    return (ints_t)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)bytes));
+#else
+    ints_t wide;
+    for (int i = 0; i < LANES32; i++) wide[i] = bytes[i];
+    return wide;
+#endif
+}

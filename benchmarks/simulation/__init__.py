@@ -1,0 +1,1 @@
+"""The sections of ``benchmarks/simulate.py``: networks, contenders, the clock, and one module per question."""

@@ -1,0 +1,33 @@
+/* Which outputs an event reaches, whatever its weight: an output with at least one event in its window. */
+#include "events.h"
+
+struct window {
+    int64_t height, width, channels, out_height, out_width;
+    int64_t kernel_rows, kernel_columns, stride_y, stride_x, padding_y, padding_x, dilation_y, dilation_x;
+};
+
+/* `out[n, oy, ox]` is 1 where the window holds an event in any channel, else 0; `fired` has room for the pixels of an image. */
+EXPORT void nd_reached(const struct window *op, void *const *s_, int64_t images, uint8_t *fired, void *const *out_) {
+    const uint8_t *s = *s_;
+    uint8_t *out = *out_;
+    for (int64_t n = 0; n < images; n++) {
+        for (int64_t p = 0; p < op->height * op->width; p++, s += op->channels) {
+            uint8_t any = 0;
+            for (int64_t c = 0; c < op->channels; c++) any |= s[c];
+            fired[p] = any != 0;
+        }
+        for (int64_t oy = 0; oy < op->out_height; oy++)
+            for (int64_t ox = 0; ox < op->out_width; ox++) {
+                uint8_t any = 0;
+                for (int64_t ky = 0; ky < op->kernel_rows; ky++) {
+                    const int64_t y = oy * op->stride_y - op->padding_y + ky * op->dilation_y;
+                    if ((uint64_t)y >= (uint64_t)op->height) continue;
+                    for (int64_t kx = 0; kx < op->kernel_columns; kx++) {
+                        const int64_t x = ox * op->stride_x - op->padding_x + kx * op->dilation_x;
+                        if ((uint64_t)x < (uint64_t)op->width) any |= fired[y * op->width + x];
+                    }
+                }
+                *out++ = any;
+            }
+    }
+}

@@ -1,0 +1,176 @@
+"""The weighted sums of synapse nodes, each by the fastest kernel that can: compiled, dense or Numba; the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neurodeploy.ir.nodes import Conv2d, Linear
+from neurodeploy.sim.counts import packed_columns, taps
+from neurodeploy.sim.dense_choice import DenseChoice
+from neurodeploy.sim.native.arrays import kernels
+from neurodeploy.sim.tile import Tile
+
+#: ``(tile, input)`` -> sums: ``(N, *entering)`` to ``(N, *leaving)``, both contiguous.
+Run = Callable[[Tile, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A synapse node and what it meets.
+
+    Attributes:
+        node: A Conv2d or a Linear.
+        before: Input shape, channels first.
+        after: Output shape, channels first.
+        dtype: Of sums.
+        machine: Sums of the integer machine: without bias, and those of a convolution wrap at 24 bits, as Lava's do.
+    """
+
+    node: Conv2d | Linear
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    dtype: Any
+    machine: bool
+
+    @property
+    def entering(self) -> tuple[int, ...]:
+        """Input shape, channels last."""
+        return (*self.before[1:], self.before[0])
+
+    @property
+    def leaving(self) -> tuple[int, ...]:
+        """Output shape, channels last."""
+        return (*self.after[1:], self.after[0])
+
+    @property
+    def wraps(self) -> bool:
+        """Whether sums can wrap at 24 bits."""
+        largest = np.abs(self.node.weight).reshape(self.node.weight.shape[0], -1).sum(axis=1).max(initial=0.0)
+        return self.machine and isinstance(self.node, Conv2d) and bool(largest >= 2**23)
+
+    @property
+    def bias(self) -> np.ndarray | None:
+        """Added to float sums."""
+        return None if self.machine else self.node.bias.astype(self.dtype)
+
+
+def spike_sums(geometry: Geometry) -> Run:
+    """Sums of spikes, uint8 0 or 1."""
+    node, dtype = geometry.node, geometry.dtype
+    if kernels() is not None and dtype in (np.int32, np.float32) and _fits(node, geometry.machine):
+        return _compiled(geometry)
+    return _numba(geometry, spikes=True)
+
+
+def value_sums(geometry: Geometry) -> Run:
+    """Sums of graded events or real values, of the sums' own type."""
+    if geometry.dtype == np.float32 and not geometry.machine:
+        from neurodeploy.sim.real_values import prepare_values
+
+        sums = prepare_values(geometry.node, geometry.before, geometry.after, geometry.bias)
+        if sums is not None:
+            leaving = geometry.leaving
+
+            def run(tile: Tile, v: np.ndarray) -> np.ndarray:
+                out = tile.empty((v.shape[0], *leaving), np.float32)
+                sums.run(v, out)
+                return out
+
+            return run
+    return _numba(geometry, spikes=False)
+
+
+def dense_sums(geometry: Geometry) -> tuple[DenseChoice, Run] | None:
+    """Dense sums of spikes and when they win, where there are any."""
+    from neurodeploy.sim.dense import prepare
+
+    if geometry.dtype != np.int32 or kernels() is None:
+        return None
+    node = geometry.node
+    sums = prepare(node, geometry.before, geometry.after, node.weight, wrap=geometry.wraps)
+    if sums is None:
+        return None
+    leaving = geometry.leaving
+
+    def run(tile: Tile, s: np.ndarray) -> np.ndarray:
+        out = tile.empty((s.shape[0], *leaving), np.int32)
+        sums.run(s, out)
+        return out
+
+    return DenseChoice(sums, int(np.prod(geometry.before)), geometry.after), run
+
+
+def _fits(node: Conv2d | Linear, machine: bool) -> bool:
+    """Whether the compiled kernels hold these weights: 16 bits of integers."""
+    return not machine or float(np.max(np.abs(node.weight), initial=0)) < 2**15
+
+
+def _compiled(geometry: Geometry) -> Run:
+    from neurodeploy.sim.native.conv import SpikeSums
+    from neurodeploy.sim.native.depthwise import DepthwiseSums
+
+    node = geometry.node
+    weight = node.weight.astype(np.int64 if geometry.machine else np.float32)
+    given = weight, geometry.bias, geometry.wraps
+    if isinstance(node, Conv2d) and node.groups == geometry.before[0] == geometry.after[0]:
+        return DepthwiseSums(node, geometry.before, geometry.after, *given).run
+    return SpikeSums(node, geometry.before, geometry.after, *given).run
+
+
+def _numba(geometry: Geometry, *, spikes: bool) -> Run:
+    """The kernel is chosen by the geometry."""
+    from neurodeploy.sim import kernels as numba
+
+    node, dtype, leaving, bias = geometry.node, geometry.dtype, geometry.leaving, geometry.bias
+    weight = _weights(node, geometry.machine, dtype)
+    add_up: Callable[[np.ndarray, np.ndarray], None]
+    if isinstance(node, Linear):
+        dense = numba.linear_spikes if spikes else numba.linear_values
+
+        def add_up(flat: np.ndarray, out: np.ndarray) -> None:
+            dense(flat, weight, out)
+
+    elif node.groups == 1 and node.dilation[1] == 1:
+        rows = taps(node, geometry.before, geometry.after, 0)
+        order, runs = packed_columns(node, geometry.before, geometry.after)
+        packed = np.ascontiguousarray(weight[:, :, order]).reshape(*weight.shape[:2], -1)
+        fast = numba.conv_spikes_packed if spikes else numba.conv_values_packed
+
+        def add_up(flat: np.ndarray, out: np.ndarray) -> None:
+            fast(flat, packed, rows, runs, out.reshape(*out.shape[:2], -1))
+
+    else:
+        rows, cols = (taps(node, geometry.before, geometry.after, axis) for axis in (0, 1))
+        group_in, kernel = node.weight.shape[1], numba.conv_spikes if spikes else numba.conv_values
+
+        def add_up(flat: np.ndarray, out: np.ndarray) -> None:
+            kernel(flat, weight, rows, cols, group_in, out)
+
+    def run(tile: Tile, flat: np.ndarray) -> np.ndarray:
+        out = tile.empty((flat.shape[0], *leaving), dtype)
+        add_up(flat, out)
+        if bias is not None:
+            out += bias
+        elif geometry.wraps:
+            out = (out + (1 << 23)) % (1 << 24) - (1 << 23)
+        return out
+
+    return run
+
+
+def _weights(node: Conv2d | Linear, machine: bool, dtype: Any) -> np.ndarray:
+    """Weights as the Numba kernels read them: ``(C, kH, kW, O/groups)`` or ``(I, O)``, contiguous."""
+    if machine:
+        largest = np.max(np.abs(node.weight), initial=0)
+        weight = node.weight.astype(np.int16 if largest < 2**15 else np.int32 if largest < 2**31 else np.int64)
+    else:
+        weight = node.weight.astype(dtype)
+    if isinstance(node, Linear):
+        return np.ascontiguousarray(weight.T)
+    grouped = weight.reshape(node.groups, -1, *weight.shape[1:])  # (G, O/G, C/G, kH, kW)
+    rows = grouped.transpose(0, 2, 3, 4, 1)
+    return np.ascontiguousarray(rows.reshape(-1, *rows.shape[2:]))
