@@ -12,6 +12,7 @@ from neurodeploy.ir.nodes import Conv2d, Linear
 from neurodeploy.sim.counts import packed_columns, taps
 from neurodeploy.sim.dense_choice import DenseChoice
 from neurodeploy.sim.native.arrays import kernels
+from neurodeploy.sim.squares import squares
 from neurodeploy.sim.tile import Tile
 
 #: ``(tile, input)`` -> sums: ``(N, *entering)`` to ``(N, *leaving)``, both contiguous.
@@ -87,17 +88,25 @@ def value_sums(geometry: Geometry) -> Run:
 def dense_sums(geometry: Geometry) -> tuple[DenseChoice, Run] | None:
     """Dense sums of spikes and when they win, where there are any."""
     from neurodeploy.sim.dense import prepare
+    from neurodeploy.sim.native.events import square_sums
 
     if geometry.dtype != np.int32 or kernels() is None:
         return None
-    node = geometry.node
-    sums = prepare(node, geometry.before, geometry.after, node.weight, wrap=geometry.wraps)
+    node, before, pool = geometry.node, geometry.before, 1
+    if isinstance(node, Conv2d) and node.groups == 1:
+        pool, node, before = squares(node, before)
+    sums = prepare(node, before, geometry.after, node.weight, most=pool * pool, wrap=geometry.wraps)
     if sums is None:
         return None
-    leaving = geometry.leaving
+    leaving, (_, *entering) = geometry.leaving, (0, *before[1:], before[0])
+    together = square_sums(geometry.before, pool) if pool > 1 else None
 
     def run(tile: Tile, s: np.ndarray) -> np.ndarray:
         out = tile.empty((s.shape[0], *leaving), np.int32)
+        if together is not None:
+            pooled = tile.empty((s.shape[0], *entering), np.uint8)
+            together(s, pooled)
+            s = pooled
         sums.run(s, out)
         return out
 

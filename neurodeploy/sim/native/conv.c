@@ -150,15 +150,16 @@ INLINE int64_t lines(int64_t size) { return (size + 63) & ~(int64_t)63; }
 EXPORT int64_t nd_conv_scratch(const struct conv *op) {
     const int64_t pixels = op->in.height * op->in.width;
     const int64_t tiles = op->out_height * ((op->out_width + op->together - 1) / op->together);
-    return lines(op->at_once * (pixels * op->in.group_channels + 32) * (op->short_events ? 2 : 4))
+    const int64_t bytes = pixels * op->in.pool * op->in.pool * op->in.group_channels;
+    return lines(op->at_once * (bytes + 32) * (op->short_events ? 2 : 4))
         + lines(op->at_once * (pixels + 1) * 4) + (op->by_rows ? tiles * op->vectors * VECTOR : 0);
 }
 
 /* All images: `*s` (images, H, W, C), `*out` (images, OH, OW, O), int32 or float. In `scratch` lie the events of a group of
  * `at_once` images, with room for 32 more each; where those of a pixel begin, and one more; sums that wait. */
 EXPORT void nd_conv(const struct conv *op, void *const *s, int64_t images, void *const *out, char *scratch) {
-    const int64_t pixels = op->in.height * op->in.width, in = pixels * op->in.channels;
-    const int64_t room = (pixels * op->in.group_channels + 32) * (op->short_events ? 2 : 4);
+    const int64_t pixels = op->in.height * op->in.width, all = pixels * op->in.pool * op->in.pool;
+    const int64_t in = all * op->in.channels, room = (all * op->in.group_channels + 32) * (op->short_events ? 2 : 4);
     const int64_t leaving = op->out_height * op->out_width * op->outputs;
     const int64_t block_size = op->kernel_rows * op->kernel_columns * op->in.group_channels * op->row;
     const block_t run = BLOCKS[op->kind][op->by_rows][op->short_events][op->vectors];

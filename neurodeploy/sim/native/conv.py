@@ -11,6 +11,7 @@ import numpy as np
 from neurodeploy.ir.nodes import Conv2d, Linear
 from neurodeploy.sim.native import address, aligned, kernels_name
 from neurodeploy.sim.native.arrays import function, place, scratch
+from neurodeploy.sim.squares import squares
 
 if TYPE_CHECKING:
     from neurodeploy.sim.tile import Tile
@@ -34,7 +35,7 @@ class _Conv(ctypes.Structure):
         *(
             (name, ctypes.c_int64)
             for name in (
-                *("height", "width", "channels", "group_channels"),
+                *("height", "width", "channels", "group_channels", "pool"),
                 *("out_height", "out_width", "outputs", "group_outputs", "groups"),
                 *("kernel_rows", "kernel_columns", "stride_y", "stride_x", "padding_y", "padding_x"),
                 *("dilation_y", "dilation_x", "together", "blocks", "vectors", "kind", "row", "short_events"),
@@ -120,10 +121,13 @@ class SpikeSums:
         geometry = node if isinstance(node, Conv2d) else Conv2d(weight.reshape(*weight.shape, 1, 1), np.zeros(outputs))
         lay = layout(node, out_width, lanes)
         shift = 0 if floats else _common_shift(weight)
-        kept = weight if floats else weight >> shift
-        kind, kept = self._kind(kept)
+        most = 0 if floats else most_events(weight >> shift)
+        pool = 1
+        if not floats and isinstance(node, Conv2d):
+            pool, geometry, (_, height, width) = squares(node, before)
+            weight = weight[:, :, ::pool, ::pool]
+        kind, kept = self._kind(weight if floats else weight >> shift)
         rows, kernel_columns = _rows(geometry, kept, lay, lanes)
-        most = 0 if floats else most_events(kept)
         row = rows.itemsize * lay.vectors * lanes
         self._kept: list[np.ndarray] = [rows]  # what the struct points to
         groups = geometry.groups
@@ -132,6 +136,7 @@ class SpikeSums:
             width=width,
             channels=channels,
             group_channels=channels // groups,
+            pool=pool,
             out_height=out_height,
             out_width=out_width,
             outputs=outputs,

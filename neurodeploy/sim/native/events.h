@@ -7,9 +7,10 @@
 #pragma once
 #include "common.h"
 
-/* One image, channels last, of which a group of channels is looked at. */
+/* One image, channels last, of which a group of channels is looked at. Squares of `pool` by `pool` pixels meet the same
+ * weights and are one pixel here: `height` and `width` are those of squares. */
 struct image {
-    int64_t height, width, channels, group_channels;
+    int64_t height, width, channels, group_channels, pool;
 };
 
 /* Lists the events of the group that begins at `s`; `starts[y * width + x]` is where those of a pixel begin, and one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,8 +16,8 @@ class _FanOut(ctypes.Structure):
     """``struct fan_out`` of counts.c."""
 
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("pixels", "channels", "most")),
-        *((name, ctypes.c_void_p) for name in ("kinds", "every", "nonzero")),
+        *((name, ctypes.c_int64) for name in ("rows", "size", "groups")),
+        *((name, ctypes.c_void_p) for name in ("count", "every", "nonzero")),
     ]
 
 
@@ -36,25 +37,27 @@ class Accumulates:
     """Counts the accumulates that spikes trigger.
 
     Args:
-        every: Accumulates of an event at each input position, ``(…, C)`` channels last, the same for all channels.
+        every: Accumulates of an event at each input position, channels last.
         nonzero: Those with a nonzero weight.
     """
 
     def __init__(self, every: np.ndarray, nonzero: np.ndarray) -> None:
         self._run = function("nd_count_events", "ppiipp", "i")
-        channels = every.shape[-1]
-        tables = np.concatenate([every.reshape(-1, channels)[:, :1], nonzero.reshape(-1, channels)], axis=1)
-        different, kinds = np.unique(tables, axis=0, return_inverse=True)
-        kept = [kinds.reshape(-1), different[:, 0], different[:, 1:]]
-        kept[2] = np.append(kept[2].reshape(-1), np.zeros(LARGEST_VECTOR))
-        self._kept = [np.ascontiguousarray(array, np.int32) for array in kept]  # what the struct points to
-        self._op = _FanOut(kinds.size, channels, _most_runs(every), *map(address, self._kept))
+        rows = every.shape[0] if every.ndim > 1 else 1
+        tables = np.stack([every.reshape(rows, -1), nonzero.reshape(rows, -1)])
+        new = np.flatnonzero([y == 0 or bool((tables[:, y] != tables[:, y - 1]).any()) for y in range(rows)])
+        more = np.zeros(LARGEST_VECTOR, np.int32)
+        self._kept = (  # what the struct points to
+            np.diff(np.append(new, rows)).astype(np.int64),
+            *(np.append(table[new].astype(np.int32), more) for table in tables),
+        )
+        self._op = _FanOut(rows, tables.shape[2], len(new), *map(address, self._kept))
         self._pointer = ctypes.addressof(self._op)
 
     @staticmethod
     def fits(every: np.ndarray) -> bool:
-        """Whether the kernel can: it multiplies bytes by fan-outs in 32 bits."""
-        return _most_runs(every) >= 1
+        """Whether the kernel can: a lane of 32 bits holds 4096 / 4 bytes times their fan-outs."""
+        return int(every.max(initial=0)) <= (2**31 - 1) // (255 * 1024)
 
     def count(self, s: np.ndarray, steps: int, sop: int | None, sop_nonzero: int | None) -> int:
         """Accumulates that spikes ``s`` (N images, N = steps x samples) trigger.
@@ -89,6 +92,12 @@ class Reached:
         return out
 
 
-def _most_runs(every: np.ndarray) -> int:
-    """Runs of up to 255 pixels, up to 4 of them in one lane, whose accumulates 32 bits hold."""
-    return (2**31 - 1) // (4 * 255 * max(int(every.max(initial=0)), 1))
+def square_sums(before: tuple[int, ...], pool: int) -> Callable[[np.ndarray, np.ndarray], None]:
+    """``(s, out)``: spikes of ``(N, H, W, C)`` added up in squares of ``pool`` by ``pool`` pixels."""
+    run = function("nd_square_sums", "piiiip")
+    channels, height, width = before
+
+    def sums(s: np.ndarray, out: np.ndarray) -> None:
+        run(place(s), s.shape[0] * height // pool, width // pool, channels, pool, place(out))
+
+    return sums

@@ -31,3 +31,19 @@ EXPORT void nd_reached(const struct window *op, void *const *s_, int64_t images,
             }
     }
 }
+
+/* Bytes of squares of `pool` by `pool` pixels added up: `rows` of squares of all images, `width` squares each. */
+EXPORT void nd_square_sums(void *const *s_, int64_t rows, int64_t width, int64_t channels, int64_t pool, void *const *out_) {
+    const uint8_t *s = *s_;
+    uint8_t *out = *out_;
+    const int64_t line = width * pool * channels;
+    for (int64_t y = 0; y < rows; y++, s += pool * line)
+        for (int64_t x = 0; x < width; x++, out += channels) {
+            const uint8_t *first = s + x * pool * channels;
+            memcpy(out, first, (size_t)channels);
+            for (int64_t square = 1; square < pool * pool; square++) {
+                const uint8_t *at = first + square / pool * line + square % pool * channels;
+                for (int64_t c = 0; c < channels; c++) out[c] += at[c];
+            }
+        }
+}
