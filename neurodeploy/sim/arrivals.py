@@ -18,21 +18,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neurodeploy.ir.graph import Graph
-from neurodeploy.ir.kinds import ValueKind
+from neurodeploy.ir.kinds import ValueKind, incoming_kind
 from neurodeploy.ir.nodes import (
     LIF,
     NEURONS,
     SYNAPSES,
+    Conv1d,
+    Conv2d,
     Delay,
     Flatten,
     Integrator,
+    Linear,
     Output,
     ReLU,
     Scale,
     SumPool2d,
+    as_conv2d,
 )
+from neurodeploy.sim.counts import touched
 from neurodeploy.sim.layout import last_array
 from neurodeploy.sim.native import arrays, passing
+from neurodeploy.sim.replay import calls_only_kernels, only_kernels
 from neurodeploy.sim.tile import Tile
 from neurodeploy.sim.trace import COUNT_KEYS
 
@@ -55,11 +61,23 @@ def watched(graph: Graph, kinds: Mapping[str, ValueKind], arithmetic: str) -> fr
             if source in found or kinds[source].name != "real":
                 continue
             if isinstance(node, SYNAPSES):
-                found.add(source)
+                if not _reaches_all(graph, source, kinds):
+                    found.add(source)
             elif isinstance(node, PASSING):
                 found.add(source)
                 waiting.append(source)
     return frozenset(found)
+
+
+def _reaches_all(graph: Graph, name: str, kinds: Mapping[str, ValueKind]) -> bool:
+    """Whether real values, which are there at every step, reach every output: none sees padding only."""
+    node, before, after = graph.nodes[name], graph.input_shape(name), graph.shapes[name]
+    if incoming_kind(graph, name, dict(kinds)).name != "real":
+        return False
+    if isinstance(node, Conv1d):
+        node, before, after = as_conv2d(node), (before[0], 1, before[1]), (after[0], 1, after[1])
+    assert isinstance(node, (Conv2d, Linear))
+    return bool(touched(node, np.ones((1, *before[1:], before[0]), bool), after).all())
 
 
 def driven(graph: Graph, name: str, arithmetic: str) -> np.ndarray:
@@ -86,7 +104,7 @@ def activity(plan: Plan, name: str) -> Callable[[Tile], None]:
     size = int(np.prod(plan.shape(name)))
     sources = plan.graph.sources(name)
     if always.all() or any(_brings_always(plan, source, name) for source in sources):
-        return lambda tile: tile.count(name, "neuron_updates_active", np.int64(size * tile.samples))
+        return only_kernels(lambda tile: tile.count(name, "neuron_updates_active", np.int64(size * tile.samples)))
     # A late edge that always delivers is silent at the first step only.
     always[1] |= any(_brings_always(plan, source, name, late=True) for source in sources)
     edges = [_events(plan, s, name) for s in sources if not _brings_always(plan, s, name, late=True)]
@@ -118,7 +136,7 @@ def _compiled_activity(
         idle = active + 8 * tile.timesteps * _BEHIND
         kernel.count(tile.first, tile.last - tile.first, tile.samples, events, active, idle)
 
-    return count
+    return only_kernels(count, all(map(calls_only_kernels, edges)) and len(edges) <= passing.ARRIVING)
 
 
 def _brings_always(plan: Plan, source: str, target: str, late: bool = False) -> bool:
@@ -147,10 +165,10 @@ def _events(plan: Plan, source: str, target: str) -> Callable[[Tile], np.ndarray
     late, shape = plan.late(source, target), plan.shape(source)
     if plan.kinds[source].name == "real":
         assert source in plan.watched
-        return lambda tile: tile.delivered(tile.masks, source, late, shape, bool)
+        return only_kernels(lambda tile: tile.delivered(tile.masks, source, late, shape, bool))
     dtype = plan.value_type(source)
     if dtype is np.uint8:
-        return lambda tile: tile.delivered(tile.values, source, late, shape, dtype)
+        return only_kernels(lambda tile: tile.delivered(tile.values, source, late, shape, dtype))
     return lambda tile: tile.delivered(tile.values, source, late, shape, dtype) != 0
 
 

@@ -79,7 +79,7 @@ class DenseSums:
         self._plan = np.array([numbers[name] for name in _FIELDS], np.int64)
         self._lock = threading.Lock()
         self._pointers: tuple[int, int] | None = None
-        self._call = function("nd_dense", "ppppip")
+        self._call = function("nd_dense", "pppaia")
 
     def run(self, s: np.ndarray, out: np.ndarray) -> None:
         """``out[n] = Σ w·s[n]``: ``s`` uint8 ``(N, H, W, C)`` or ``(N, I)``, ``out`` int32 ``(N, OH, OW, O)`` or
@@ -94,7 +94,7 @@ class DenseSums:
                 taps = found[0] if len(found) == 1 else np.concatenate(found, axis=1)
                 self._packed = aligned((self.weights,), np.int8)
                 where = self._plan.ctypes.data, self._packed.ctypes.data
-                function("nd_dense_pack", "ppp")(where[0], taps.ctypes.data, where[1])
+                function("nd_dense_pack", "ppp").unheard(where[0], taps.ctypes.data, where[1])
                 self._pointers = where
                 del self._weight
             return self._pointers

@@ -60,6 +60,15 @@ class DenseChoice:
             self._sums.pack()
         return dense
 
+    def settled(self, operations: int, images: int) -> bool:
+        """:meth:`wins` without a trial: what many tiles will do from now on."""
+        events, dense = self._static(operations, images)
+        of_events, of_dense = self._corrections
+        wins = self._always or dense * of_dense < events * of_events
+        if wins:
+            self._sums.pack()
+        return wins
+
     def took(self, dense: bool, operations: int, images: int, nanoseconds: int) -> None:
         """Tell what a call cost, of the way that was taken."""
         correction = nanoseconds / self._static(operations, images)[dense]

@@ -16,9 +16,9 @@ def last_array(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(np.broadcast_to(array, shape), 0, -1))
 
 
-def channels_last(x: np.ndarray) -> np.ndarray:
-    """``(B, T, C, H, W)`` as ``(T, B, H, W, C)``, contiguous."""
-    return np.ascontiguousarray(x.transpose(1, 0, *range(3, x.ndim), 2))
+def in_order(x: np.ndarray) -> np.ndarray:
+    """``(B, T, C, H, W)`` as ``(T, B, H, W, C)``: a view."""
+    return x.transpose(1, 0, *range(3, x.ndim), 2)
 
 
 def to_first(x: np.ndarray) -> np.ndarray:

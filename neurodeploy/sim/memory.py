@@ -9,24 +9,26 @@ from typing import Any
 
 import numpy as np
 
-#: Below this many bytes NumPy's own allocation is as good.
-SMALL = 1 << 14
-
 
 class Memory:
     """Gives arrays, and takes their memory back as soon as nobody holds the array or a view of it.
 
     Meant for one thread: every :class:`~neurodeploy.sim.tile.Tile` in flight has one of its own.
+
+    Args:
+        small: Below this many bytes an array is NumPy's own, whose allocation is as good.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, small: int = 1 << 14) -> None:
+        self._small = small
         self._free: dict[int, list[Any]] = defaultdict(list)
+        self._blocks: list[tuple[int, int]] = []
         self._given: dict[int, weakref.ref[np.ndarray]] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Like :func:`numpy.empty`; begins at a multiple of 64 bytes."""
         size = prod(shape) * np.dtype(dtype).itemsize
-        if size < SMALL:
+        if size < self._small:
             return np.empty(shape, dtype)
         free = self._free[size]
         if free:
@@ -36,6 +38,7 @@ class Memory:
             start = -block.ctypes.data % 64
             # A buffer, not an array: views of `array` then keep `array` alive, and it alone keeps the block.
             raw = block.data[start : start + size]
+            self._blocks.append((block.ctypes.data + start, size))
         array = np.frombuffer(raw, dtype)
         key = id(array)
 
@@ -45,3 +48,7 @@ class Memory:
 
         self._given[key] = weakref.ref(array, back)
         return array.reshape(shape)
+
+    def holds(self, address: int) -> bool:
+        """Whether an address lies in an array that was given and is not NumPy's own."""
+        return any(first <= address < first + size for first, size in self._blocks)

@@ -54,13 +54,14 @@ class Sent:
 
     Attributes:
         cores: Every spike is a message to each of them. Mostly every neuron has a connection: then these are all.
+        partly: The others: neurons with a connection, and their cores.
     """
 
     def __init__(self, plan: Plan, name: str) -> None:
         reached = [(reaching(plan, synapses), cores) for synapses, cores in destinations(plan, name) or []]
         self._name = name
         self.cores = sum(cores for mask, cores in reached if mask.all())
-        self._partly = [(mask.astype(np.uint8), cores) for mask, cores in reached if not mask.all()]
+        self.partly = [(mask.astype(np.uint8), cores) for mask, cores in reached if not mask.all()]
         self._found = arrays.kernels()
 
     def places(self, tile: Tile) -> tuple[int | None, int | None]:
@@ -72,7 +73,7 @@ class Sent:
 
     def count(self, tile: Tile, value: np.ndarray, counted: bool) -> None:
         """Count the spikes ``(n, B, *shape)`` of the steps that run now; ``counted``: but for the :meth:`places`."""
-        if counted and not self._partly:
+        if counted and not self.partly:
             return
         rows = value.reshape(*value.shape[:2], -1)
         if not counted:
@@ -81,7 +82,7 @@ class Sent:
             rows = (rows != 0).view(np.uint8)
         if self.cores and not counted:
             tile.count(self._name, "messages", rows.sum(axis=(1, 2), dtype=np.int64) * self.cores)
-        for mask, cores in self._partly:
+        for mask, cores in self.partly:
             if self._found is not None:
                 passing.count_masked(self._found, rows, mask, cores, tile.counts_at(self._name, "messages"))
             else:

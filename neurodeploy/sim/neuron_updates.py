@@ -27,6 +27,7 @@ from neurodeploy.ir.machine import (
 from neurodeploy.ir.nodes import LIF, SYNAPSES, CubaLIF, Integrator
 from neurodeploy.sim.layout import last_array, last_shape
 from neurodeploy.sim.native import arrays, neurons
+from neurodeploy.sim.replay import only_kernels
 from neurodeploy.sim.tile import Tile, added
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def float_update(plan: Plan, name: str, node: LIF | Integrator, sent: Sent) -> U
         return out, out, None, False
 
     if not isinstance(node, LIF):
-        return integrate
+        return only_kernels(integrate)
     parameters = numbers("decay", "gain", "offset", "threshold", "v_reset")
     at_threshold, subtracts = node.compare == "ge", node.reset == "subtract"
     lif = neurons.float_lif(found, parameters, at_threshold=at_threshold, subtracts=subtracts, cores=sent.cores)
@@ -81,14 +82,14 @@ def float_update(plan: Plan, name: str, node: LIF | Integrator, sent: Sent) -> U
         return spikes, membrane, None, True
 
     if integrator is None:
-        return fire
+        return only_kernels(fire)
 
     def filter_and_fire(tile: Tile, arriving: list[np.ndarray]) -> Updated:
         current = integrate(tile, arriving)[0]
         spikes, membrane, _, counted = fire(tile, [current])
         return spikes, membrane, current, counted
 
-    return filter_and_fire
+    return only_kernels(filter_and_fire)
 
 
 def _few(arriving: list[np.ndarray], dtype: Any) -> list[np.ndarray]:
@@ -130,7 +131,7 @@ def integer_update(plan: Plan, name: str, node: LIF | Integrator, sent: Sent) ->
         assert value is not None
         return value, membrane, None, True
 
-    return update
+    return only_kernels(update)
 
 
 def _integer_cuba(plan: Plan, name: str, kernel: neurons.Kernel, sent: Sent) -> Update:
@@ -173,7 +174,7 @@ def _float_numba(plan: Plan, name: str, node: LIF | Integrator, numbers: Callabl
         return _shaped(plan, name, out, out)
 
     if not isinstance(node, LIF):
-        return integrate
+        return only_kernels(integrate)
     threshold, v_reset = (array.reshape(-1) for array in numbers("threshold", "v_reset"))
     synaptic: list[np.ndarray] = []
     if isinstance(node, CubaLIF):

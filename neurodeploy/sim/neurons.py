@@ -11,7 +11,9 @@ from neurodeploy.ir.interpret import spikes_as_bytes
 from neurodeploy.ir.nodes import LIF, Integrator
 from neurodeploy.sim.arrivals import activity
 from neurodeploy.sim.messages import Sent
+from neurodeploy.sim.native.neurons import SOURCES
 from neurodeploy.sim.neuron_updates import float_update, integer_update
+from neurodeploy.sim.replay import calls_only_kernels, only_kernels
 from neurodeploy.sim.tile import Tile
 
 if TYPE_CHECKING:
@@ -42,4 +44,7 @@ def prepare_neuron(plan: Plan, name: str, node: LIF | Integrator) -> Step:
                 tile.put(tile.current, name, current)
         return value
 
-    return step
+    few = len(plan.graph.sources(name)) <= SOURCES
+    return only_kernels(
+        step, few and calls_only_kernels(update) and calls_only_kernels(count_active) and not sent.partly
+    )

@@ -16,6 +16,7 @@ from neurodeploy.sim.arrivals import passed_on
 from neurodeploy.sim.layout import last_array, to_first
 from neurodeploy.sim.native import arrays
 from neurodeploy.sim.native import passing as native
+from neurodeploy.sim.replay import calls_only_kernels, only_kernels
 from neurodeploy.sim.tile import Tile, added
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ def prepare_passing(plan: Plan, name: str, node: Node) -> Step:
     """What to do with what arrives at ``name``."""
     run = _value(plan, name, node)
     if name not in plan.watched:
-        return lambda tile, arriving: run(tile, added(arriving, plan.dtype))
+        alone = len(plan.graph.sources(name)) == 1
+        return only_kernels(
+            lambda tile, arriving: run(tile, added(arriving, plan.dtype)), alone and calls_only_kernels(run)
+        )
     move = _events(plan, name, node)
 
     def step(tile: Tile, arriving: list[np.ndarray]) -> np.ndarray:
@@ -47,7 +51,7 @@ def _value(plan: Plan, name: str, node: Node) -> Move:
     if isinstance(node, SumPool2d):
         return _pool(plan, name, node)
     if isinstance(node, Flatten):
-        return _flat
+        return only_kernels(_flat, arrays.kernels() is not None and np.dtype(dtype).itemsize == 4)
     if isinstance(node, Delay):
         return _delay(name, "value", node)
     if isinstance(node, ReLU):
@@ -73,7 +77,7 @@ def _value(plan: Plan, name: str, node: Node) -> Move:
             return spikes
 
         return fire
-    return lambda tile, x: x
+    return only_kernels(lambda tile, x: x)
 
 
 def _events(plan: Plan, name: str, node: Node) -> Move:
@@ -92,6 +96,9 @@ def _flat(tile: Tile, x: np.ndarray) -> np.ndarray:
     if x.shape[-1] == x[0, 0].size:
         return x.reshape(*x.shape[:2], -1)
     flat = tile.empty((*x.shape[:2], x[0, 0].size), x.dtype)
+    if arrays.kernels() is not None and x.itemsize in (1, 4):
+        native.channels_first(np.ascontiguousarray(x), flat)
+        return flat
     rows = flat.reshape(*x.shape[:2], x.shape[-1], *x.shape[2:-1])  # channels first
     rows[:] = to_first(x)
     return flat
@@ -132,7 +139,8 @@ def _pool(plan: Plan, name: str, node: SumPool2d) -> Move:
         compiled.run(kind, np.ascontiguousarray(x), out)
         return out
 
-    return pool
+    entering = np.dtype(plan.value_type(plan.graph.sources(name)[0]))
+    return only_kernels(pool, compiled is not None and compiled.kind(entering, leaving) is not None)
 
 
 def _windows(node: SumPool2d, x: np.ndarray, dtype: Any) -> np.ndarray:

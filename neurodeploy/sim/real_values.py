@@ -16,7 +16,7 @@ class ValueSums:
     """The sums of one layer, made by :func:`prepare_values`; several threads may run it at the same time."""
 
     def __init__(self, geometry: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> None:
-        self._call = function("nd_conv_values_f32", "ppppip")
+        self._call = function("nd_conv_values_f32", "pppaia")
         self._kept = geometry, weight, bias
         self._pointers = [None if array is None else array.ctypes.data for array in self._kept]
 

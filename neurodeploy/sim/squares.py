@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
-
 from neurodeploy.ir.nodes import Conv2d
 
 
@@ -31,7 +29,9 @@ def squares(node: Conv2d, before: tuple[int, ...]) -> Squares:
             if any(size % pool for size in sizes):
                 continue
             one = node.weight[:, :, ::pool, ::pool]
-            if np.array_equal(one.repeat(pool, axis=2).repeat(pool, axis=3), node.weight):
+            (outputs, channels, rows, columns) = one.shape
+            split = node.weight.reshape(outputs, channels, rows, pool, columns, pool)
+            if (split == one[:, :, :, None, :, None]).all():
                 stride, padding = ((pair[0] // pool, pair[1] // pool) for pair in (node.stride, node.padding))
                 smaller = replace(node, weight=one, stride=stride, padding=padding)
                 return Squares(pool, smaller, (before[0], before[1] // pool, before[2] // pool))

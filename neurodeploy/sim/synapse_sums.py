@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from neurodeploy.ir.nodes import Conv2d, Linear
 from neurodeploy.sim.counts import packed_columns, taps
 from neurodeploy.sim.dense_choice import DenseChoice
 from neurodeploy.sim.native.arrays import kernels
+from neurodeploy.sim.replay import only_kernels
 from neurodeploy.sim.squares import squares
 from neurodeploy.sim.tile import Tile
 
@@ -47,11 +50,18 @@ class Geometry:
         """Output shape, channels last."""
         return (*self.after[1:], self.after[0])
 
-    @property
+    @cached_property
+    def largest(self) -> float:
+        """The largest |weight|."""
+        return max(float(self.node.weight.max(initial=0.0)), -float(self.node.weight.min(initial=0.0)))
+
+    @cached_property
     def wraps(self) -> bool:
         """Whether sums can wrap at 24 bits."""
-        largest = np.abs(self.node.weight).reshape(self.node.weight.shape[0], -1).sum(axis=1).max(initial=0.0)
-        return self.machine and isinstance(self.node, Conv2d) and bool(largest >= 2**23)
+        weight = self.node.weight
+        if not self.machine or not isinstance(self.node, Conv2d) or self.largest * prod(weight.shape[1:]) < 2**23:
+            return False
+        return bool(np.abs(weight).reshape(weight.shape[0], -1).sum(axis=1).max() >= 2**23)
 
     @property
     def bias(self) -> np.ndarray | None:
@@ -61,8 +71,7 @@ class Geometry:
 
 def spike_sums(geometry: Geometry) -> Run:
     """Sums of spikes, uint8 0 or 1."""
-    node, dtype = geometry.node, geometry.dtype
-    if kernels() is not None and dtype in (np.int32, np.float32) and _fits(node, geometry.machine):
+    if kernels() is not None and geometry.dtype in (np.int32, np.float32) and _fits(geometry):
         return _compiled(geometry)
     return _numba(geometry, spikes=True)
 
@@ -81,7 +90,7 @@ def value_sums(geometry: Geometry) -> Run:
                 sums.run(v, out)
                 return out
 
-            return run
+            return only_kernels(run)
     return _numba(geometry, spikes=False)
 
 
@@ -113,9 +122,9 @@ def dense_sums(geometry: Geometry) -> tuple[DenseChoice, Run] | None:
     return DenseChoice(sums, int(np.prod(geometry.before)), geometry.after), run
 
 
-def _fits(node: Conv2d | Linear, machine: bool) -> bool:
+def _fits(geometry: Geometry) -> bool:
     """Whether the compiled kernels hold these weights: 16 bits of integers."""
-    return not machine or float(np.max(np.abs(node.weight), initial=0)) < 2**15
+    return not geometry.machine or geometry.largest < 2**15
 
 
 def _compiled(geometry: Geometry) -> Run:
@@ -123,11 +132,13 @@ def _compiled(geometry: Geometry) -> Run:
     from neurodeploy.sim.native.depthwise import DepthwiseSums
 
     node = geometry.node
-    weight = node.weight.astype(np.int64 if geometry.machine else np.float32)
+    weight = node.weight.astype(np.int16 if geometry.machine else np.float32)
     given = weight, geometry.bias, geometry.wraps
     if isinstance(node, Conv2d) and node.groups == geometry.before[0] == geometry.after[0]:
-        return DepthwiseSums(node, geometry.before, geometry.after, *given).run
-    return SpikeSums(node, geometry.before, geometry.after, *given).run
+        depthwise = DepthwiseSums(node, geometry.before, geometry.after, *given)
+        return only_kernels(lambda tile, s: depthwise.run(tile, s))
+    sums = SpikeSums(node, geometry.before, geometry.after, *given)
+    return only_kernels(lambda tile, s: sums.run(tile, s))
 
 
 def _numba(geometry: Geometry, *, spikes: bool) -> Run:

@@ -10,6 +10,7 @@ import numpy as np
 
 from neurodeploy.ir.nodes import Conv1d, Conv2d, Synapse, as_conv2d
 from neurodeploy.sim.counts import fan_out, touched
+from neurodeploy.sim.replay import calls_only_kernels, only_kernels
 from neurodeploy.sim.synapse_sums import Geometry, dense_sums, spike_sums, value_sums
 from neurodeploy.sim.tile import Tile, added
 
@@ -52,16 +53,18 @@ def _spikes(plan: Plan, name: str, geometry: Geometry, tables: tuple[np.ndarray,
             out = run(tile, s)
         else:
             choice, dense_run = dense
-            wins = choice.wins(operations, s.shape[0])
+            wins = (choice.wins if tile.constants is None else choice.settled)(operations, s.shape[0])
             began = time.perf_counter_ns()
             out = dense_run(tile, s) if wins else run(tile, s)
             choice.took(wins, operations, s.shape[0], time.perf_counter_ns() - began)
         if reached is not None:
-            mask = reached(s)
+            mask = reached(tile, s)
             tile.put(tile.masks, name, mask.reshape(steps, tile.samples, *out_shape[:-1], mask.shape[-1]))
         return out.reshape(steps, tile.samples, *out_shape)
 
-    return step
+    return only_kernels(
+        step, calls_only_kernels(run) and calls_only_kernels(count) and (reached is None or calls_only_kernels(reached))
+    )
 
 
 def _values(plan: Plan, name: str, geometry: Geometry, tables: tuple[np.ndarray, np.ndarray]) -> Step:
@@ -90,7 +93,8 @@ def _values(plan: Plan, name: str, geometry: Geometry, tables: tuple[np.ndarray,
             tile.put(tile.masks, name, full.reshape(steps, tile.samples, *out_shape))
         return run(tile, v).reshape(steps, tile.samples, *out_shape)
 
-    return step
+    alone = len(plan.graph.sources(name)) == 1 and name not in plan.watched
+    return only_kernels(step, real and alone and calls_only_kernels(run))
 
 
 def _accumulates(plan: Plan, name: str, tables: tuple[np.ndarray, np.ndarray]) -> Count:
@@ -110,13 +114,14 @@ def _accumulates(plan: Plan, name: str, tables: tuple[np.ndarray, np.ndarray]) -
                 if steps == tile.length:
                     at = tile.counts_at(name, "sop"), tile.counts_at(name, "sop_nonzero")
                     return counter.count(s, steps, *at)
+                tile.repeatable = False
                 found = np.zeros((2, steps), np.int64)  # one row for all steps
                 operations = counter.count(s, steps, found.ctypes.data, found.ctypes.data + found.strides[0])
                 tile.count(name, "sop", found[0])
                 tile.count(name, "sop_nonzero", found[1])
                 return operations * (tile.length // steps)
 
-            return count
+            return only_kernels(count)
     flat, flat_nonzero = every.reshape(-1), nonzero.reshape(-1)
 
     def count_slowly(tile: Tile, s: np.ndarray, steps: int) -> int:
@@ -130,7 +135,7 @@ def _accumulates(plan: Plan, name: str, tables: tuple[np.ndarray, np.ndarray]) -
     return count_slowly
 
 
-def _reached(geometry: Geometry) -> Callable[[np.ndarray], np.ndarray]:
+def _reached(geometry: Geometry) -> Callable[[Tile, np.ndarray], np.ndarray]:
     """Outputs that spikes ``(N, …)`` reach: ``(N, OH, OW, O)`` or, the same for all channels, ``(N, OH, OW, 1)``."""
     from neurodeploy.sim.native.arrays import kernels
 
@@ -138,5 +143,6 @@ def _reached(geometry: Geometry) -> Callable[[np.ndarray], np.ndarray]:
     if kernels() is not None and isinstance(node, Conv2d) and node.groups == 1:
         from neurodeploy.sim.native.events import Reached
 
-        return Reached(node, geometry.before, geometry.after).run
-    return lambda s: np.broadcast_to(touched(node, s, geometry.after), (s.shape[0], *geometry.leaving))
+        mask = Reached(node, geometry.before, geometry.after)
+        return only_kernels(lambda tile, s: mask.run(tile, s))
+    return lambda tile, s: np.broadcast_to(touched(node, s, geometry.after), (s.shape[0], *geometry.leaving))

@@ -32,6 +32,8 @@ class Tile:
         counts: ``(nodes, keys, T)`` int64.
         arrays: Where large arrays come from.
         counting: Count operations; without, only values are computed.
+        constants: Where Python counts what does not depend on the data, while kernels are listened to; else ``counts``.
+        repeatable: False where a step did something else than call kernels after all.
         values: Node -> what it put out, over all steps that ran.
         masks: Watched node -> where an event arrived with that (:mod:`neurodeploy.sim.arrivals`).
         spikes: Neuron node -> kept spikes.
@@ -47,6 +49,8 @@ class Tile:
     counts: np.ndarray
     arrays: Memory
     counting: bool = True
+    constants: np.ndarray | None = None
+    repeatable: bool = True
     values: dict[str, np.ndarray] = field(default_factory=dict)
     masks: dict[str, np.ndarray] = field(default_factory=dict)
     spikes: dict[str, np.ndarray] = field(default_factory=dict)
@@ -119,11 +123,13 @@ class Tile:
 
     def count(self, name: str, key: str, per_step: np.ndarray | np.integer) -> None:
         """Add counts of the steps that run now: one number a step, or one for all."""
-        self.counts[self.rows[name], KEYS[key], self.first : self.last] += per_step
+        counts = self.counts if self.constants is None else self.constants
+        counts[self.rows[name], KEYS[key], self.first : self.last] += per_step
 
     def count_once(self, name: str, key: str, number: np.integer) -> None:
         """Add to the count of the first step: something that is done once for all steps."""
-        self.counts[self.rows[name], KEYS[key], 0] += number
+        counts = self.counts if self.constants is None else self.constants
+        counts[self.rows[name], KEYS[key], 0] += number
 
     def counts_at(self, name: str, key: str) -> int:
         """Where the count of the first step that runs now lies in memory; the next steps lie behind it."""

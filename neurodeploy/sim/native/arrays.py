@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -15,7 +17,6 @@ from neurodeploy.sim.native import aligned, library
 LARGEST_VECTOR = 64
 #: NumPy's C interface promises that the pointer to the data comes first in an array object, behind Python's own header.
 HEADER = object.__basicsize__
-_local = threading.local()  # every thread has scratch memory of its own, one for all layers
 
 
 def place(array: np.ndarray | None) -> int | None:
@@ -28,10 +29,10 @@ def place(array: np.ndarray | None) -> int | None:
 
 def scratch(size: int) -> int:
     """Address of this thread's scratch memory, at least ``size`` bytes, aligned; the next call may give the same."""
-    if getattr(_local, "size", 0) < size:
-        _local.memory = aligned((size,), np.uint8)
-        _local.size, _local.address = size, _local.memory.ctypes.data
-    return int(_local.address)
+    if _local.size < size:
+        memory = aligned((size,), np.uint8)
+        _local.memory, _local.size, _local.address = memory, size, memory.ctypes.data
+    return _local.address
 
 
 @cache
@@ -42,16 +43,69 @@ def kernels() -> ctypes.CDLL | None:
     return library() if there == probe.ctypes.data else None
 
 
-_TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64}
+#: Types of arguments and results: ``p`` address, ``a`` :func:`place` of an array, ``i`` int64, ``n`` the C int.
+_TYPES = {"p": ctypes.c_void_p, "a": ctypes.c_void_p, "i": ctypes.c_int64, "n": ctypes.c_int}
+
+
+class Function:
+    """A function of a library.
+
+    Attributes:
+        arguments: Their types.
+        address: Of its code.
+        judges: It gives not 0 where something is wrong.
+    """
+
+    def __init__(self, found: ctypes.CDLL, name: str, arguments: str, result: str | None = None) -> None:
+        self._call = getattr(found, name)
+        self._call.argtypes = [_TYPES[argument] for argument in arguments]
+        self._call.restype = None if result is None else _TYPES[result]
+        self.arguments, self.judges = arguments, result == "n"
+        self.address = int(ctypes.cast(self._call, ctypes.c_void_p).value or 0)
+
+    def __call__(self, *arguments: Any) -> Any:
+        if _local.listener is not None:
+            _local.listener(self, arguments)
+        return self._call(*arguments)
+
+    def unheard(self, *arguments: Any) -> Any:
+        """A call that no listener is told of: it prepares something, once."""
+        return self._call(*arguments)
+
+
+class _Local(threading.local):
+    """Of every thread its own: scratch memory, and who wants to know of calls."""
+
+    listener: Callable[[Function, tuple[Any, ...]], None] | None = None
+    memory: np.ndarray | None = None
+    size = 0
+    address = 0
+
+
+_local = _Local()
+
+
+@contextmanager
+def listening(listener: Callable[[Function, tuple[Any, ...]], None]) -> Iterator[None]:
+    """Tell of every call of a kernel in this thread, before it is made."""
+    _local.listener = listener
+    try:
+        yield
+    finally:
+        _local.listener = None
+
+
+def scratch_memory() -> np.ndarray | None:
+    """The array behind :func:`scratch`: who calls a kernel with its address again later must hold it."""
+    return _local.memory
 
 
 @cache
-def function(name: str, arguments: str, result: str | None = None) -> Any:
-    """A function of the library: its arguments, ``p`` a pointer and ``i`` an integer, and its result."""
-    found = getattr(kernels(), name)
-    found.argtypes = [_TYPES[argument] for argument in arguments]
-    found.restype = None if result is None else _TYPES[result]
-    return found
+def function(name: str, arguments: str, result: str | None = None) -> Function:
+    """A function of the library that runs, by the types of its arguments and its result."""
+    found = kernels()
+    assert found is not None
+    return Function(found, name, arguments, result)
 
 
 def periodic(arrays: list[np.ndarray]) -> tuple[int, list[np.ndarray]]:

@@ -24,6 +24,8 @@ _VECTORS = 4
 _LARGE = 2**19
 #: Images whose events are listed before a block of large weights is read.
 _MANY = 64
+#: Weights of an output that are added up at a time, the largest first, to find out how many 16 bits hold.
+_SOME = 512
 #: Kinds of weights in conv.c.
 _SHORTS, _BYTES, _FLOATS = range(3)
 
@@ -56,13 +58,20 @@ def most_events(weight: np.ndarray, limit: int = 2**15 - 1) -> int:
         weight: ``(O, …)`` integers, none beyond the limit.
         limit: Largest sum that is held.
     """
-    rows = weight.reshape(weight.shape[0], -1).astype(np.int64)
-    fewest = rows.shape[1] + 1
-    for sign in (1, -1):
-        largest = -np.sort(-np.maximum(sign * rows, 0), axis=1)
-        fits = (np.cumsum(largest, axis=1) <= limit).sum(axis=1)
-        fewest = min(fewest, int(fits.min()) if int(fits.min()) < rows.shape[1] else fewest)
-    return 0 if fewest > rows.shape[1] else fewest
+    rows = np.sort(weight.reshape(weight.shape[0], -1), axis=1)
+    size = fewest = rows.shape[1]
+    for largest in (rows[:, ::-1], -rows):
+        before = np.zeros(len(rows), np.int64)
+        for first in range(0, fewest, _SOME):
+            some = np.maximum(largest[:, first : first + _SOME], 0)
+            sums = before + some.sum(axis=1, dtype=np.int64)
+            beyond = sums > limit
+            if beyond.any():
+                each = before[beyond, None] + np.cumsum(some[beyond], axis=1, dtype=np.int64)
+                fewest = min(fewest, first + int((each > limit).any(axis=0).argmax()))
+                break
+            before = sums
+    return 0 if fewest == size else fewest
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ class SpikeSums:
         wrap: bool,
     ) -> None:
         floats = weight.dtype == np.float32
-        self._run = function("nd_conv", "ppipp")
+        self._run = function("nd_conv", "paiap")
         self._dtype = np.float32 if floats else np.int32
         size = weight.dtype.itemsize if floats else 2
         vector = VECTORS[kernels_name()]
@@ -192,7 +201,7 @@ class SpikeSums:
 
 def _common_shift(weight: np.ndarray) -> int:
     """How often all weights can be halved, 8 times at most, so that 16 bit sums stay inside of 24."""
-    together = int(np.bitwise_or.reduce(np.abs(weight), axis=None))
+    together = int(np.bitwise_or.reduce(weight, axis=None))
     return min((together & -together).bit_length() - 1, 8) if together else 0
 
 
@@ -206,7 +215,9 @@ def _rows(node: Conv2d, weight: np.ndarray, lay: Layout, lanes: int) -> tuple[np
     full = np.zeros((groups, kernel_rows, wide, channels, size), weight.dtype)
     for j in range(lay.together):
         first = j * node.stride[1]
-        full[:, :, first : first + columns, :, j * outputs : (j + 1) * outputs] = by_group
+        here = full[:, :, first : first + columns, :, j * outputs : (j + 1) * outputs]
+        for o in range(0, outputs, 64):  # all at once, this transposition misses the cache at every number
+            here[..., o : o + 64] = by_group[..., o : o + 64]
     split = full.reshape(groups, kernel_rows, wide, channels, lay.blocks, lay.vectors * lanes)
     rows = aligned((groups, lay.blocks, kernel_rows, wide, channels, lay.vectors * lanes), full.dtype)
     rows[:] = split.transpose(0, 4, 1, 2, 3, 5)

@@ -57,7 +57,7 @@ DEPTHWISE(nd_depthwise_ints, int32_t, op->wrap ? (sums[i] << 8) >> 8 : sums[i])
 DEPTHWISE(nd_depthwise_floats, float, op->bias ? sums[i] + op->bias[c + i] : sums[i])
 
 /* One tap without stride or padding: output i is input i times its channel's weight. A float begins at +0, as all sums do:
- * 0 times a negative weight is -0, and +0 after it is added to +0. Sums of one weight do not wrap. */
+ * a weight of -0 gives +0. Its bits are selected, not multiplied: 0 times infinity is not 0. Sums of one weight do not wrap. */
 EXPORT void nd_points_ints(const struct depthwise *op, void *const *s_, int64_t images, void *const *out_) {
     const uint8_t *s = *s_;
     const int32_t *weights = op->weights;
@@ -77,9 +77,12 @@ EXPORT void nd_points_floats(const struct depthwise *op, void *const *s_, int64_
     for (int64_t p = 0; p < images * op->height * op->width; p++, s += op->channels, out += op->channels) {
         int64_t c = 0;
         for (; c + LANES32 <= op->channels; c += LANES32) {
-            const floats_t sums = (floats_t){0} + __builtin_convertvector(widen_bytes(s + c), floats_t) * *(const floats_any *)(weights + c);
+            const floats_t sums = (floats_t){0} + (floats_t)(-widen_bytes(s + c) & *(const ints_any *)(weights + c));
             *(floats_any *)(out + c) = op->bias ? sums + *(const floats_any *)(op->bias + c) : sums;
         }
-        for (; c < op->channels; c++) out[c] = op->bias ? (s[c] ? weights[c] : 0) + op->bias[c] : s[c] ? weights[c] : 0;
+        for (; c < op->channels; c++) {
+            const float sum = 0.0f + (s[c] ? weights[c] : 0.0f);
+            out[c] = op->bias ? sum + op->bias[c] : sum;
+        }
     }
 }

@@ -52,7 +52,7 @@ class DepthwiseSums:
     ) -> None:
         floats = weight.dtype == np.float32
         points = node.weight.shape[2:] == (1, 1) and node.stride == (1, 1) and node.padding == (0, 0)
-        self._run = function(f"nd_{'points' if points else 'depthwise'}_{'floats' if floats else 'ints'}", "ppip")
+        self._run = function(f"nd_{'points' if points else 'depthwise'}_{'floats' if floats else 'ints'}", "paia")
         self._dtype = np.float32 if floats else np.int32
         self._leaving = (*after[1:], after[0])
         taps = np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0).astype(self._dtype))

@@ -1,15 +1,19 @@
-"""What the events of a synapse trigger and reach, by the compiled kernels: ``counts.c`` and ``reached.c``."""
+"""What the events of a synapse trigger and reach, by the compiled kernels: ``counts.c`` and ``pixels.c``."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neurodeploy.ir.nodes import Conv2d
 from neurodeploy.sim.native import address
 from neurodeploy.sim.native.arrays import LARGEST_VECTOR, function, place, scratch
+
+if TYPE_CHECKING:
+    from neurodeploy.sim.tile import Tile
 
 
 class _FanOut(ctypes.Structure):
@@ -22,7 +26,7 @@ class _FanOut(ctypes.Structure):
 
 
 class _Window(ctypes.Structure):
-    """``struct window`` of reached.c."""
+    """``struct window`` of pixels.c."""
 
     _fields_ = [
         (name, ctypes.c_int64)
@@ -42,7 +46,7 @@ class Accumulates:
     """
 
     def __init__(self, every: np.ndarray, nonzero: np.ndarray) -> None:
-        self._run = function("nd_count_events", "ppiipp", "i")
+        self._run = function("nd_count_events", "paiipp", "i")
         rows = every.shape[0] if every.ndim > 1 else 1
         tables = np.stack([every.reshape(rows, -1), nonzero.reshape(rows, -1)])
         new = np.flatnonzero([y == 0 or bool((tables[:, y] != tables[:, y - 1]).any()) for y in range(rows)])
@@ -76,7 +80,7 @@ class Reached:
     """
 
     def __init__(self, node: Conv2d, before: tuple[int, ...], after: tuple[int, ...]) -> None:
-        self._run = function("nd_reached", "ppipp")
+        self._run = function("nd_reached", "paipa")
         self._op = _Window(
             *(before[1], before[2], before[0], after[1], after[2], *node.weight.shape[2:]),
             *(*node.stride, *node.padding, *node.dilation),
@@ -85,16 +89,16 @@ class Reached:
         self._leaving = (after[1], after[2], 1)
         self._pixels = before[1] * before[2]
 
-    def run(self, s: np.ndarray) -> np.ndarray:
+    def run(self, tile: Tile, s: np.ndarray) -> np.ndarray:
         """``(N, OH, OW, 1)`` uint8 of spikes ``s`` ``(N, H, W, C)``: the same for all channels."""
-        out = np.empty((s.shape[0], *self._leaving), np.uint8)
+        out = tile.empty((s.shape[0], *self._leaving), np.uint8)
         self._run(self._pointer, place(s), s.shape[0], scratch(self._pixels), place(out))
         return out
 
 
 def square_sums(before: tuple[int, ...], pool: int) -> Callable[[np.ndarray, np.ndarray], None]:
     """``(s, out)``: spikes of ``(N, H, W, C)`` added up in squares of ``pool`` by ``pool`` pixels."""
-    run = function("nd_square_sums", "piiiip")
+    run = function("nd_square_sums", "aiiiia")
     channels, height, width = before
 
     def sums(s: np.ndarray, out: np.ndarray) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from neurodeploy.sim.native.arrays import HEADER, periodic, place
+from neurodeploy.sim.native.arrays import HEADER, Function, periodic, place
 
 _P, _N = ctypes.c_void_p, ctypes.c_int64
 _BYTES = np.dtype(np.uint8)
@@ -48,7 +48,8 @@ class Kernel:
     """A function of the library with the parameters of a population.
 
     Args:
-        function: The function.
+        found: The library.
+        name: The function.
         struct: Its first argument.
         held: Arrays that the struct points to.
         wide: dtype of what arrives, where it is not bytes, and of states.
@@ -59,18 +60,16 @@ class Kernel:
 
     def __init__(
         self,
-        function: Any,
+        found: ctypes.CDLL,
+        name: str,
         struct: ctypes.Structure,
         held: list[np.ndarray],
         wide: Any,
         written: int,
         counts: int = 0,
-        result: type[ctypes.c_int] | None = None,
+        result: str | None = None,
     ) -> None:
-        self._function: Callable[..., Any] = function
-        function.restype = result
-        # Pointers as plain integers: ctypes converts those fastest.
-        function.argtypes = [_P, *[_N] * 3, *[_P] * (SOURCES + written + counts)]
+        self._function = Function(found, name, "piii" + "a" * (SOURCES + written) + "p" * counts, result)
         self._kept = struct, held
         self._struct = ctypes.addressof(struct)
         self._wide = np.dtype(wide)
@@ -120,7 +119,7 @@ def integer_neuron(
     """
     period, (repeated,) = periodic([bias.astype(np.int32)])
     struct = _IntegerNeuron(period, cores, repeated.ctypes.data, factor, threshold, wraps, reads)
-    return Kernel(found.nd_neuron_int, struct, [repeated], np.int32, 3, 2, ctypes.c_int)
+    return Kernel(found, "nd_neuron_int", struct, [repeated], np.int32, 3, 2, "n")
 
 
 def integer_cuba(
@@ -132,7 +131,7 @@ def integer_cuba(
     """
     period, (repeated,) = periodic([bias.astype(np.int32)])
     membrane = _IntegerNeuron(period, cores, repeated.ctypes.data, factor, threshold, False, False)
-    return Kernel(found.nd_cuba_int, _CubaNeuron(membrane, current_factor), [repeated], np.int32, 5, 2)
+    return Kernel(found, "nd_cuba_int", _CubaNeuron(membrane, current_factor), [repeated], np.int32, 5, 2)
 
 
 def float_lif(
@@ -144,11 +143,11 @@ def float_lif(
     """
     period, held = periodic(list(parameters))
     struct = _FloatNeuron(period, cores, *(array.ctypes.data for array in held), at_threshold, subtracts)
-    return Kernel(found.nd_lif_f32, struct, held, np.float32, 3, 2)
+    return Kernel(found, "nd_lif_f32", struct, held, np.float32, 3, 2)
 
 
 def float_integrator(found: ctypes.CDLL, parameters: Sequence[np.ndarray]) -> Kernel:
     """``nd_integrate_f32``: ``run(arriving, steps, (state, out))``; ``parameters`` are decay, gain and offset."""
     period, held = periodic(list(parameters))
     struct = _FloatNeuron(period, 0, *(array.ctypes.data for array in held))
-    return Kernel(found.nd_integrate_f32, struct, held, np.float32, 2)
+    return Kernel(found, "nd_integrate_f32", struct, held, np.float32, 2)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from neurodeploy.ir.nodes import AvgPool2d, MaxPool2d, SumPool2d
-from neurodeploy.sim.native.arrays import HEADER, place
+from neurodeploy.sim.native.arrays import HEADER, Function, function, place
 
 _P, _N = ctypes.c_void_p, ctypes.c_int64
 #: Places of events that ``nd_active`` unites.
@@ -41,8 +41,7 @@ class Pool:
     """
 
     def __init__(self, found: ctypes.CDLL, node: SumPool2d, before: tuple[int, ...], after: tuple[int, ...]) -> None:
-        self._function = found.nd_pool
-        self._function.argtypes, self._function.restype = [_P, _N, _N, _P, _P], None
+        self._function = Function(found, "nd_pool", "piiaa")
         divisor = node.kernel[0] * node.kernel[1] if isinstance(node, AvgPool2d) else 1
         pairs = [(_N * 2)(*pair) for pair in (node.kernel, node.stride, node.padding)]
         self._held = _Pool(*before, *after[:2], *pairs, divisor)
@@ -66,9 +65,15 @@ def count_masked(found: ctypes.CDLL, x: np.ndarray, mask: np.ndarray, factor: in
 
     ``x`` is ``(n, B, *shape)`` and ``mask`` ``(N,)``, bytes 0 or 1; ``counts`` the address of n int64.
     """
-    function = found.nd_count_masked
-    function.argtypes, function.restype = [*[_N] * 4, *[_P] * 3], None
-    function(x.shape[0], x.shape[1], mask.size, factor, place(x), place(mask), counts)
+    run = Function(found, "nd_count_masked", "iiiiaap")
+    run(x.shape[0], x.shape[1], mask.size, factor, place(x), place(mask), counts)
+
+
+def channels_first(x: np.ndarray, out: np.ndarray) -> None:
+    """``x`` ``(n, B, …, C)`` into ``out`` ``(n, B, C · …)``, both contiguous, of 1 or 4 bytes a number."""
+    images, channels = x.shape[0] * x.shape[1], x.shape[-1]
+    pixels = x.size // (images * channels)
+    function("nd_channels_first", "aiiiia")(place(x), images, pixels, channels, x.itemsize, place(out))
 
 
 class Activity:
@@ -80,8 +85,7 @@ class Activity:
     """
 
     def __init__(self, found: ctypes.CDLL, driven: np.ndarray) -> None:
-        self._function = found.nd_active
-        self._function.argtypes, self._function.restype = [_P, *[_N] * 4, *[_P] * (ARRIVING + 2)], None
+        self._function = Function(found, "nd_active", "piiii" + "a" * ARRIVING + "pp")
         self._neurons = driven.shape[1:]
         self._pixels = (*self._neurons[:-1], 1)
         self._driven = np.ascontiguousarray(driven, np.uint8).reshape(2, -1)

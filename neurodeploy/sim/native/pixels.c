@@ -1,4 +1,4 @@
-/* Which outputs an event reaches, whatever its weight: an output with at least one event in its window. */
+/* Pixels of spikes: which of them an event reaches, sums of squares, another order. */
 #include "events.h"
 
 struct window {
@@ -6,7 +6,7 @@ struct window {
     int64_t kernel_rows, kernel_columns, stride_y, stride_x, padding_y, padding_x, dilation_y, dilation_x;
 };
 
-/* `out[n, oy, ox]` is 1 where the window holds an event in any channel, else 0; `fired` has room for the pixels of an image. */
+/* Which outputs an event reaches, whatever its weight: `out[n, oy, ox]` is 1 where the window holds an event in any channel, else 0; `fired` has room for the pixels of an image. */
 EXPORT void nd_reached(const struct window *op, void *const *s_, int64_t images, uint8_t *fired, void *const *out_) {
     const uint8_t *s = *s_;
     uint8_t *out = *out_;
@@ -46,4 +46,19 @@ EXPORT void nd_square_sums(void *const *s_, int64_t rows, int64_t width, int64_t
                 for (int64_t c = 0; c < channels; c++) out[c] += at[c];
             }
         }
+}
+
+/* (images, pixels, channels) to (images, channels, pixels), numbers of 1 or 4 bytes. */
+EXPORT void nd_channels_first(void *const *x, int64_t images, int64_t pixels, int64_t channels, int64_t size, void *const *out) {
+    for (int64_t n = 0; n < images; n++) {
+        const int64_t first = n * pixels * channels;
+        if (size == 1)
+            for (int64_t c = 0; c < channels; c++)
+                for (int64_t p = 0; p < pixels; p++)
+                    ((uint8_t *)*out)[first + c * pixels + p] = ((const uint8_t *)*x)[first + p * channels + c];
+        else
+            for (int64_t c = 0; c < channels; c++)
+                for (int64_t p = 0; p < pixels; p++)
+                    ((int32_t *)*out)[first + c * pixels + p] = ((const int32_t *)*x)[first + p * channels + c];
+    }
 }
