@@ -17,6 +17,7 @@ from neurodeploy.diagnostics import UnsupportedError
 from neurodeploy.files import sha256
 from neurodeploy.reporting import collect
 from neurodeploy.reporting.features import Features, principal
+from neurodeploy.reporting.fits import Fit
 from neurodeploy.sim.trace import COUNT_KEYS, LayerCounts, Trace
 
 T = 4
@@ -24,6 +25,12 @@ SAMPLES = 360
 #: name, neurons, kernel fan-out
 LAYERS = (("lif1", 1024, 9 * 32), ("lif2", 512, 9 * 64), ("lif3", 256, 10))
 
+
+#: On one chip that takes everything and one that does not.
+FITS = (
+    Fit("loihi2", True, 778, 58_112, 5, 1, "lif2", ""),
+    Fit("truenorth", False, None, None, None, None, None, "ND259 the membrane decays (and 1 more)"),
+)
 
 #: What each method adds to the recipe ``digits/conv-vanilla``.
 METHODS: dict[str, list[str]] = {
@@ -204,6 +211,11 @@ def counts(name: str, kind: str, size: int, **steps: Any) -> LayerCounts:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Replace export and simulation; how often each was called."""
+    return stand_in(monkeypatch)
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """:func:`calls` for fixtures of a wider scope."""
     called = {"export": 0, "simulate": 0, "features": 0}
 
     def export(run: Path, target: str, data_root: Any, out: Path) -> None:
@@ -220,5 +232,6 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
     monkeypatch.setattr(collect, "_export", export)
     monkeypatch.setattr(collect, "_features", features)
+    monkeypatch.setattr(collect, "_fits", lambda _: FITS)
     monkeypatch.setattr(collect, "_simulate", simulate)
     return called

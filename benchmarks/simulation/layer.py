@@ -45,6 +45,7 @@ class StepClock:
 
     def __init__(self, engine: Engine, name: str) -> None:
         self.seconds = 0.0
+        engine.repeats = False  # step by step
         inner = engine._steps[name]
 
         def timed(*given: Any, **named: Any) -> Any:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import click
 
-from neurodeploy.cli.output import error_document
+from neurodeploy.cli.output import drop_standard_output, error_document
 from neurodeploy.diagnostics import InternalError, NeurodeployError, UsageError, nearest
 
 #: Command name -> help line. The module of the same name is imported only when the command runs.
@@ -101,8 +101,7 @@ def run(arguments: list[str]) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) went away: not an error. Point stdout at nothing so that the flush at exit is quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_standard_output()  # the reader (head, less) went away: not an error
         return 0
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in ("torch", "torchvision"):
@@ -146,10 +145,18 @@ def _without_torch(command: str, name: str) -> UsageError:
 def _fail(command: str, error: NeurodeployError, as_json: bool) -> int:
     if int(os.environ.get("RANK", "0")) > 0:  # of torchrun's processes only the first speaks on standard output
         click.echo(f"process {os.environ['RANK']}: {error.code}: {error.message}", err=True)
-    elif as_json:
-        click.echo(json.dumps(error_document(command, error), indent=2))
-    else:
+    elif not (as_json and _told(json.dumps(error_document(command, error), indent=2))):
         from neurodeploy.reporting.text import error_text
 
         click.echo(error_text(error), err=True)
     return error.exit_code
+
+
+def _told(text: str) -> bool:
+    """Print on standard output; whether it could be written to."""
+    try:
+        click.echo(text)
+    except OSError:
+        drop_standard_output()
+        return False
+    return True

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -34,9 +37,32 @@ def emit(command: str, result: dict[str, Any], as_json: bool, render: Callable[[
     if as_json:
         from neurodeploy.files import jsonable
 
-        click.echo(json.dumps(document(command, result), indent=2, default=jsonable))
+        say(json.dumps(document(command, result), indent=2, default=jsonable))
     else:
-        click.echo(render(result))
+        say(render(result))
+
+
+def say(text: str) -> None:
+    """Print on standard output.
+
+    Raises:
+        UsageError: It cannot be written to, because the disk behind it is full, for example (ND110).
+    """
+    from neurodeploy.files import writing
+
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        with writing(Path("standard output")):
+            drop_standard_output()
+            raise
+
+
+def drop_standard_output() -> None:
+    """Point standard output at nothing, so that the flush at exit does not fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def notice(message: str, quiet: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neurodeploy.reporting.text import findings_text, table
+from neurodeploy.reporting.text import cell, findings_text, table
 
 
 def check_text(result: dict[str, Any]) -> str:
@@ -82,7 +82,10 @@ def simulate_text(result: dict[str, Any]) -> str:
     rows.append(["total", "", *(result["counts"][key] for key in keys)])
     rows += [[f"host {row['name']}", row["kind"], *(row[key] for key in keys)] for row in _host(result)]
     columns = ("layer", "kind", "SOP", "graded SOP", "MAC", "active updates", "idle updates", "spikes", "messages")
-    parts.append(table("counts over all samples and timesteps", columns, rows))
+    # No digit of a count may be cut: the table is as wide as its numbers are.
+    longest = [max(map(len, [*name.split(), *(cell(row[i]) for row in rows)])) for i, name in enumerate(columns)]
+    width = max(120, sum(longest) + 3 * len(columns))
+    parts.append(table("counts over all samples and timesteps", columns, rows, width=width))
     parts.append(f"took {result['seconds']:.2f} s")
     return "\n".join(parts)
 

@@ -33,7 +33,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--html", type=_FILE, help="Write the page here: one file, no network.")
 @click.option("--markdown", type=_FILE, help="Write all tables as Markdown.")
 @click.option("--csv", "csv_folder", type=_FOLDER, help="Write one CSV file for each table into this folder.")
-@click.option("--figures", "figures_folder", type=_FOLDER, help="Write one SVG file for each figure into this folder.")
+@click.option("--figures", "figures_folder", type=_FOLDER, help="Write each figure as SVG and PNG into this folder.")
 @click.option("--data-root", type=_FOLDER, envvar="NEURODEPLOY_DATA", show_envvar=True, help="Folder of datasets.")
 @output_options
 def command(
@@ -73,19 +73,19 @@ def command(
         export=not no_export,
         progress=lambda line: notice(line, quiet),
     )
-    for path, text in _files(made, html, markdown, csv_folder, figures_folder):
-        _write(path, text())
+    for path, content in _files(made, html, markdown, csv_folder, figures_folder):
+        _write(path, content())
         notice(f"wrote {path}", quiet)
     emit("report", made.to_json(), as_json, lambda _: report_text(made))
 
 
 def _files(
     made: Report, html: Path | None, markdown: Path | None, csv_folder: Path | None, figures_folder: Path | None
-) -> list[tuple[Path, Callable[[], str]]]:
-    """Every file that was asked for, with what makes its text."""
+) -> list[tuple[Path, Callable[[], str | bytes]]]:
+    """Every file that was asked for, with what makes its content."""
     from neurodeploy.reporting import plain
 
-    files: list[tuple[Path, Callable[[], str]]] = []
+    files: list[tuple[Path, Callable[[], str | bytes]]] = []
     if html is not None:
         from neurodeploy.reporting.html import page
 
@@ -97,7 +97,8 @@ def _files(
     if figures_folder is not None:
         from neurodeploy.reporting.figures import figures
 
-        files += [(figures_folder / f"{name}.svg", figure.file) for name, figure in figures(made).items()]
+        for name, figure in figures(made).items():
+            files += [(figures_folder / f"{name}.svg", figure.file), (figures_folder / f"{name}.png", figure.png)]
     return files
 
 
@@ -105,11 +106,16 @@ def _constant(text: str) -> Callable[[], str]:
     return lambda: text
 
 
-def _write(path: Path, text: str) -> None:
-    from neurodeploy.files import write_text
+def _write(path: Path, content: str | bytes) -> None:
+    from neurodeploy.files import write_atomic
+
+    data = content.encode() if isinstance(content, str) else content
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(data)
 
     try:
-        write_text(path, text)
+        write_atomic(path, write)
     except OSError as error:
         raise UsageError(
             "ND110", f"the file cannot be written: {error.strerror}", where=str(path), fix="choose another place"

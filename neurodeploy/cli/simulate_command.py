@@ -78,7 +78,7 @@ def command(
     from neurodeploy.targets.artifact import load_runnable, other_parts, overruled
 
     def stage(shards: Shards) -> tuple[Runnable, Source]:
-        _refuse(inputs, data, split, trace, trace_membrane, checkpoint, fresh)
+        _refuse(inputs, data, split, timesteps, trace, trace_membrane, checkpoint, fresh)
         runnable = load_runnable(model, options)
         for finding in runnable.findings:
             say(f"{finding.node}: {finding.rule} ({finding.measured}); {finding.fix} [{finding.code}]", shards)
@@ -131,6 +131,7 @@ def _refuse(
     inputs: Path | None,
     data: str | None,
     split: str | None,
+    timesteps: int | None,
     trace: Path | None,
     trace_membrane: bool,
     checkpoint: Path | None,
@@ -145,6 +146,8 @@ def _refuse(
     if inputs is not None and split is not None:
         rule = f"--split {split} is about a data set, and --input is a file"
         raise UsageError("ND100", rule, where="--split", fix="leave it out, or give --data instead of --input")
+    if timesteps is not None and timesteps < 1:
+        raise UsageError("ND118", f"--timesteps is {timesteps}", where="--timesteps", fix="at least 1")
     if trace_membrane and trace is None:
         raise UsageError("ND100", "--trace-membrane needs --trace", where="--trace-membrane", fix="--trace out.npz")
     if trace is not None and checkpoint is not None:
@@ -159,6 +162,20 @@ def _refuse(
         if is_artifact(place.parent) or (inputs is not None and place == inputs.resolve()):
             rule = "the trace would replace the input, or a file of an artifact"
             raise UsageError("ND110", rule, where=str(trace), fix="choose another name")
+        if trace.exists() and not _is_archive(trace):
+            rule = "the trace would replace what is no .npz: another file of yours, or a device"
+            raise UsageError("ND110", rule, where=str(trace), fix="choose another name, or remove it")
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether ``path`` is a file that begins as an ``.npz`` does, or an empty one."""
+    try:
+        if not path.is_file():  # never open a pipe: that waits for its writer
+            return False
+        with path.open("rb") as stream:
+            return stream.read(2) in (b"", b"PK")
+    except OSError:
+        return False
 
 
 def _source(

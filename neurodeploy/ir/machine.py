@@ -146,5 +146,6 @@ def require_machine(graph: Graph) -> None:
 
 def accumulator_bounds(node: Synapse) -> tuple[int, int]:
     """Smallest and largest ``Σ w·s`` over all binary inputs, over all output channels (bias left out)."""
-    weight = _integers(node.weight).reshape(node.weight.shape[0], -1)
-    return int(np.minimum(weight, 0).sum(axis=1).min()), int(np.maximum(weight, 0).sum(axis=1).max())
+    rows = node.weight.reshape(node.weight.shape[0], -1)  # integers below 2^31: sums of float64 are exact
+    positive = np.maximum(rows, 0).sum(axis=1, dtype=np.float64)
+    return int((rows.sum(axis=1, dtype=np.float64) - positive).min()), int(positive.max())

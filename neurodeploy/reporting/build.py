@@ -114,6 +114,7 @@ def _group(group: GroupData, label: str, baseline: GroupData, energies: tuple[En
         energy=energies,
         resources=resources(first) if exported else Resources(None, None, None, None, None),
         places=places(first) if exported else (),
+        fits=first.fits,
         features=first.features if exported else None,
         purity=_purity(group),
         violations=tuple(dict.fromkeys(v for run in group.runs for v in run.simulation.get("violations", ()))),

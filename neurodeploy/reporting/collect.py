@@ -4,7 +4,8 @@ A run holds ``manifest.json``, ``recipe.toml``, ``metrics.jsonl``, ``evaluation.
 folder of ``seed-*`` runs is one group. The artifact for the report's target is ``<run>/export-<target>/``, made when it
 is missing, was changed, or was made from other weights or for other timesteps. The simulation of the whole test split
 is kept beside it, in ``<run>/simulate-<target>.json``, under all that its counts depend on: a second report is instant.
-So are the output features of a group's first run, in ``<run>/features-<target>.json``.
+So are the output features of a group's first run, in ``<run>/features-<target>.json``, and what it takes on every
+other chip, in ``<run>/fits.json``.
 A run that the target cannot take is reported with what training measured, and with the compiler's reason.
 """
 
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurodeploy.diagnostics import UnsupportedError, UsageError
-from neurodeploy.files import MANIFEST, find_in_runs, sha256, write_json
+from neurodeploy.files import MANIFEST, find_in_runs, sha256
 from neurodeploy.manifest import version
 from neurodeploy.reporting.comparable import (
     refuse_mixed_seeds,
@@ -29,6 +30,9 @@ from neurodeploy.reporting.comparable import (
     refuse_twice,
 )
 from neurodeploy.reporting.features import SAMPLES, Features, from_json, output_features, principal
+from neurodeploy.reporting.fits import Fit, fits, limits_digest
+from neurodeploy.reporting.fits import from_json as fits_from_json
+from neurodeploy.reporting.kept import CACHE_FORMAT, keep, read_kept
 from neurodeploy.targets.artifact import Artifact, is_artifact
 from neurodeploy.training.run_files import (
     EVALUATION,
@@ -44,8 +48,6 @@ if TYPE_CHECKING:
     from neurodeploy.config.recipe import Recipe
     from neurodeploy.sim.trace import Trace
 
-#: Form of the cache file; raise it when what is kept changes.
-CACHE_FORMAT = 1
 _GRAPHS = ("network.nir", "encoder.nir", "tail.nir")
 
 Progress = Callable[[str], None]
@@ -73,6 +75,7 @@ class RunData:
     not_exported: str = ""
     correct: np.ndarray | None = field(default=None, compare=False)
     features: Features | None = None
+    fits: tuple[Fit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,8 @@ def collect(
     def compiled(run: RunData, first: bool) -> RunData:
         if not export:
             return replace(run, not_exported=NOT_ASKED)
-        return _with_simulation(run, target, data_root, progress, with_features=first)
+        run = _with_simulation(run, target, data_root, progress, with_features=first)
+        return replace(run, fits=_kept_fits(run, progress)) if first else run
 
     groups = [
         replace(group, runs=tuple(compiled(run, first=run is group.runs[0]) for run in group.runs)) for group in found
@@ -217,7 +221,7 @@ def _with_simulation(
             progress(f"{run.name} is not exported for {target}: {error.code} {error.message}")
             return replace(run, not_exported=f"{error.code} {error.message}")
     compiled = Artifact(folder).compile
-    kept = _read_cache(cache)
+    kept = read_kept(cache, "trace", "spikes_per_step")
     split = data.load(run.recipe.data, "test", timesteps=run.recipe.timesteps, root=data_root)
     key = {
         "format": CACHE_FORMAT,
@@ -231,7 +235,7 @@ def _with_simulation(
         progress(f"simulating {run.name} on {len(split.y)} samples")
         trace = _simulate(folder, split.x, split.y)
         kept = {"key": key, "trace": trace.to_json(), "spikes_per_step": _spikes_per_step(trace)}
-        _keep(cache, kept, progress)
+        keep(cache, kept, progress)
     return replace(
         run,
         compiled=compiled,
@@ -249,13 +253,38 @@ def _kept_features(
     """The features of the exported network, from their cache or from a run of the first samples."""
     cache = run.path / f"features-{target}.json"
     key = {**key, "samples": SAMPLES}
-    kept = _read_kept(cache, {"key", "features"})
+    kept = read_kept(cache, "features")
     if kept is not None and kept["key"] == key:
         return from_json(kept["features"])
     progress(f"output features of {run.name}")
     features = _features(folder, split.x[:SAMPLES], split.y[:SAMPLES])
-    _keep(cache, {"key": key, "features": None if features is None else asdict(features)}, progress)
+    keep(cache, {"key": key, "features": None if features is None else asdict(features)}, progress)
     return features
+
+
+def _kept_fits(run: RunData, progress: Progress) -> tuple[Fit, ...]:
+    """What the run takes on every chip, from its cache or from ``check``; nothing where that needs a torch we lack."""
+    cache = run.path / "fits.json"
+    key = {
+        "format": CACHE_FORMAT,
+        "neurodeploy": version("neurodeploy"),
+        "weights": sha256(run.path / "model.safetensors"),
+        "recipe": sha256(run.path / "recipe.toml"),
+        "limits": limits_digest(),
+    }
+    kept = read_kept(cache, "fits")
+    if kept is not None and kept["key"] == key and (found := fits_from_json(kept["fits"])) is not None:
+        return found
+    progress(f"checking {run.name} against every chip")
+    made = _fits(run.path)
+    if made is None:
+        return ()
+    keep(cache, {"key": key, "fits": [asdict(fit) for fit in made]}, progress)
+    return made
+
+
+def _fits(run: Path) -> tuple[Fit, ...] | None:
+    return fits(run)
 
 
 def _asked_for(artifact: Artifact, timesteps: int) -> str:
@@ -283,29 +312,6 @@ def _outdated(artifact: Artifact, weights: str) -> str:
     if not isinstance(source, dict) or weights not in source.values():
         return "the one there was made from other weights"
     return f"changed since: {', '.join(changed)}" if changed else ""
-
-
-def _keep(cache: Path, kept: dict[str, Any], progress: Progress) -> None:
-    """Write the cache; where that is refused (a run that is read-only) the report goes on without it."""
-    try:
-        write_json(cache, kept)
-    except UsageError as error:
-        progress(f"the simulation is not kept for the next report: {cache} {error.message}")
-
-
-def _read_cache(path: Path) -> dict[str, Any] | None:
-    return _read_kept(path, {"key", "trace", "spikes_per_step"})
-
-
-def _read_kept(path: Path, keys: set[str]) -> dict[str, Any] | None:
-    """What was kept, None when there is nothing usable: a cache that cannot be read is made again, not an error."""
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(kept, dict) or set(kept) != keys:
-        return None
-    return kept if isinstance(kept["key"], dict) and kept["key"].get("format") == CACHE_FORMAT else None
 
 
 def _export(run: Path, target: str, data_root: str | Path | None, out: Path) -> None:

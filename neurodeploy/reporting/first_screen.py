@@ -24,8 +24,10 @@ class Answer:
     verdict: str = ""
     word: str = ""
     sure: str = ""
+    short: str = ""
     interval: str = ""
     samples: str = ""
+    samples_short: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,5 +79,7 @@ def _answer(c: Comparison) -> Answer:
         word=_WORDS.get(verdict, ""),
         sure=headline.how_sure(c),
         interval=headline.interval(c),
+        short=headline.short(c),
         samples=headline.on_samples(c),
+        samples_short="" if c.paired is None else f"same samples: {headline.p_text(c.paired.p_value)}",
     )

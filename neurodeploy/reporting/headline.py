@@ -85,16 +85,22 @@ def _best_of(groups: Sequence[GroupReport], comparisons: Sequence[Comparison], t
     accuracy = [c for c in comparisons if c.metric == "accuracy_chip"]
     if len(accuracy) < len(groups) - 1:  # some are not exported: all are compared in float
         accuracy = [c for c in comparisons if c.metric == "accuracy_float"]
-    line = _best(accuracy, "more accurate", "highest", baseline)
-    costs = {c.group: _cost_of({d.metric: d for d in comparisons if d.group == c.group}) for c in accuracy}
-    known = [c for c in costs.values() if c is not None]
+    line = _capital(_best(accuracy, "more accurate", "highest", baseline))
+    costs = [_cost_of({d.metric: d for d in comparisons if d.group == c.group}) for c in accuracy]
+    known = [c for c in costs if c is not None]
     if known and len({c.metric for c in known}) == 1:
         what = known[0].title if known[0].unit == "pJ" else "synaptic operations"
-        line += f" {_best(known, 'cheaper', 'lowest', baseline)[:-1]}, by {what}."
+        line += f" By {what}, {_best(known, 'cheaper', 'lowest', baseline)}"
     missing = [group.label for group in groups if group.not_exported]
     if missing:
-        line += f" In float; not exported for {target}: {', '.join(missing)}."
+        names = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'}"
+        line += f" Accuracy in float: {names} not exported for {target}."
     return line
+
+
+def _capital(sentence: str) -> str:
+    """Of a sentence that starts with ``none``; a group keeps its name."""
+    return f"N{sentence[1:]}" if sentence.startswith("none is ") else sentence
 
 
 def _best(found: Sequence[Comparison], adjective: str, extreme: str, baseline: str) -> str:
@@ -107,13 +113,13 @@ def _best(found: Sequence[Comparison], adjective: str, extreme: str, baseline: s
     first = ordered[0]
     ahead = first.difference.absolute > 0 if first.higher_is_better else first.difference.absolute < 0
     if not ahead:
-        return f"None is {adjective} than {baseline}."
+        return f"none is {adjective} than {baseline}."
     why = first.difference.verdict if first.difference.verdict in ("one seed", "no spread") else "not significant"
-    return f"None is clearly {adjective} than {baseline} ({extreme}: {first.group}, {change(first)}, {why})."
+    return f"none is clearly {adjective} than {baseline} ({extreme}: {first.group}, {change(first)}, {why})."
 
 
 def sure_verdict(comparison: Comparison) -> Verdict:
-    """The verdict, corrected for the number of groups that the report compares."""
+    """The verdict, corrected for the number of groups that the report tests against the baseline."""
     corrected = comparison.p_corrected
     if corrected is not None and corrected >= LEVEL:  # a difference without a p value has none that is corrected
         return "not significant"
@@ -147,7 +153,7 @@ def how_sure(comparison: Comparison) -> str:
     corrected = comparison.p_corrected
     if sure_verdict(comparison) == "not significant":
         several = d.verdict != "not significant"
-        return f"not significant with {n}" + (" once corrected for the number of groups" if several else "")
+        return f"not significant with {n}" + (" once corrected for the number of tests" if several else "")
     assert d.p_value is not None
     several = corrected is not None and corrected != d.p_value
     return f"significant, {p_text(d.p_value if corrected is None else corrected)}{' corrected' if several else ''}, {n}"
@@ -158,13 +164,22 @@ def p_text(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
 
 
+def short(comparison: Comparison) -> str:
+    """:func:`how_sure` in a few words, where n stands beside it."""
+    verdict, p = sure_verdict(comparison), comparison.p_corrected or comparison.difference.p_value
+    if p is None:
+        return {"one seed": "one seed", "no spread": "no spread over seeds"}.get(verdict, "the same in every seed")
+    return f"{'not significant' if verdict == 'not significant' else 'significant'}, {p_text(p)}"
+
+
 def on_samples(comparison: Comparison) -> str:
     """The paired test in words; empty where there is none."""
     p = comparison.paired
     if p is None:
         return ""
-    alone = f"{comparison.group} alone is right on {numbers.digits(p.only_group)} of the {p.samples:,} test samples"
-    return f"{alone}, {comparison.baseline} alone on {numbers.digits(p.only_baseline)}: {p_text(p.p_value)} ({p.test})"
+    mine, theirs = (f"{count:,.1f}".removesuffix(".0") for count in (p.only_group, p.only_baseline))
+    alone = f"{comparison.group} alone is right on {mine} of the {p.samples:,} test samples"
+    return f"{alone}, {comparison.baseline} alone on {theirs}: {p_text(p.p_value)} ({p.test})"
 
 
 def change(comparison: Comparison) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from neurodeploy.energy import Amount, Crossover, HostWork, PriceTag, Static
 from neurodeploy.reporting.features import Features
+from neurodeploy.reporting.fits import Fit
 from neurodeploy.reporting.statistics import Difference, Paired, Statistic
 
 #: Version of the report's JSON; raised when a key is renamed or changes its meaning.
@@ -201,8 +202,8 @@ class GroupReport:
 
     ``not_exported`` is why there are no figures of the target (code and reason): ``accuracy_chip``, all ``counts`` and
     ``resources`` are None then, ``chip_layers``, ``energy`` and ``places`` are empty. ``conversion``: the accuracy on
-    the target less the float one. ``features`` are those of the first run. An ANN has no ``quantization_error``,
-    ``firing_rate`` and ``trained_layers``.
+    the target less the float one. ``features`` and ``fits`` (every chip that we know) are those of the first run. An
+    ANN has no ``quantization_error``, ``firing_rate`` and ``trained_layers``.
     """
 
     name: str
@@ -223,6 +224,7 @@ class GroupReport:
     energy: tuple[EnergyReport, ...]
     resources: Resources
     places: tuple[Place, ...]
+    fits: tuple[Fit, ...]
     features: Features | None
     purity: str
     violations: tuple[str, ...]

@@ -35,6 +35,22 @@ def energy(pj: float) -> str:
     return f"{digits(pj / scale)} {unit}"
 
 
+def count(value: float) -> str:
+    """2582282 → ``2.58 M``; below ten thousand every digit."""
+    if value < 9_999.5:
+        return f"{value:,.0f}" if value >= 100 or value == round(value) else digits(value)
+    scale, unit = next(((s, u) for s, u in ((1e12, "T"), (1e9, "G"), (1e6, "M")) if value >= 0.9995 * s), (1e3, "k"))
+    return f"{digits(value / scale)} {unit}"
+
+
+def count_stat(stat: Statistic) -> str:
+    """``2.58 ± 0.34 M``; both in the unit of the mean."""
+    mean, _, unit = count(stat.mean).partition(" ")
+    scale = {"T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3}.get(unit, 1.0)
+    spread = "" if stat.std is None else f" ± {_like(stat.std / scale, mean)}"
+    return f"{mean}{spread} {unit}".rstrip()
+
+
 def energy_unit(pj: float) -> tuple[float, str]:
     """``(pJ in the unit, the unit)`` that :func:`energy` would print this in."""
     return _with_prefix(pj, _ENERGY_PREFIXES)

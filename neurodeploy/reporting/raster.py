@@ -1,8 +1,8 @@
 """Our own figures as PNG, with Pillow: the SVG that :mod:`neurodeploy.reporting.svg` writes, and no other.
 
-Read are ``rect``, ``line``, ``circle``, ``path`` of straight lines and of dots, ``text``, and ``g`` that moves. Colors are
-the light ones. Everything is drawn at twice the size and scaled down, which smooths edges. Text is set in DejaVu Sans or
-Liberation Sans where the system has them, else in Pillow's own font, which lacks some signs: they are spelled out.
+Read are ``rect``, ``line``, ``circle``, ``path`` of straight lines and of dots, ``text``, and ``g`` that moves. Colors
+are the light ones. Everything is drawn at twice the size and scaled down, which smooths edges. Text is set in DejaVu
+Sans or Liberation Sans where the system has them, else in Pillow's own font, which lacks some signs: they are spelled.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import math
 import re
 from functools import cache
+from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
@@ -38,7 +39,7 @@ def png(svg: str, scale: float = SCALE) -> bytes:
     _children(ImageDraw.Draw(image, "RGBA"), root, scale * _SMOOTH, -left, -top)
     image = image.resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True, dpi=(96 * scale, 96 * scale))
+    image.save(stream, "PNG", dpi=(96 * scale, 96 * scale))
     return stream.getvalue()
 
 
@@ -108,7 +109,7 @@ def _strokes(draw: Any, places: list[tuple[float, float]], values: Any, scale: f
         draw.line(places, fill=stroke, width=width, joint="curve")
         return
     on, left, index = True, dashes[0], 0
-    for (x1, y1), (x2, y2) in zip(places, places[1:], strict=False):
+    for (x1, y1), (x2, y2) in pairwise(places):
         length, done = math.dist((x1, y1), (x2, y2)), 0.0
         while done < length:
             step = min(left, length - done)

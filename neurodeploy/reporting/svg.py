@@ -47,6 +47,8 @@ COLORS = {
 }
 GROUP_COLORS = 6
 CLASS_COLORS = 10
+#: Width of a file with several panels, and what lies between two of them.
+PAGE, GAP = 1050.0, 30.0
 
 FONT = "ui-sans-serif, system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -154,8 +156,10 @@ class Canvas:
 
 
 def standalone(title: str, description: str, legend: Sequence[tuple[str, str]], panels: Sequence[Canvas]) -> str:
-    """One SVG file: title, legend and panels below each other, in the light colors."""
-    width = max(panel.width for panel in panels)
+    """One SVG file: title, legend and panels, as many in a row as a printed page holds, in the light colors."""
+    widest = max(panel.width for panel in panels)
+    columns = min(len(panels), max(1, int((PAGE + GAP) // (widest + GAP))))
+    width = columns * (widest + GAP) - GAP
     head = Canvas(width, title, description)
     head.text(0, 16, title, size=14, weight=600)
     x, y = 0.0, 36.0
@@ -167,9 +171,12 @@ def standalone(title: str, description: str, legend: Sequence[tuple[str, str]], 
         x += 32 + 6.6 * len(label)
     top = y + 12 if legend else 26.0
     placed = []
-    for panel in panels:
-        placed.append(f'<g transform="translate(0 {_n(top)})">{panel.inner()}</g>')
-        top += panel.height + 14
+    for start in range(0, len(panels), columns):
+        row = panels[start : start + columns]
+        for column, panel in enumerate(row):
+            x = column * (widest + GAP)
+            placed.append(f'<g transform="translate({_n(x)} {_n(top)})">{panel.inner()}</g>')
+        top += max(panel.height for panel in row) + 14
     values = ";".join(f"--{name}:{light}" for name, (light, _) in COLORS.items())
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{_n(width + 32)}" height="{_n(top + 32)}" '

@@ -6,6 +6,7 @@ from typing import Any
 
 from neurodeploy.reporting import headline, numbers
 from neurodeploy.reporting.cells import Cell, Table, integer, stat, text
+from neurodeploy.reporting.chip_tables import deployment_table, fits_table, places_table
 from neurodeploy.reporting.energy_tables import ann_table, energy_table, prices_table, terms_table, unpriced_table
 from neurodeploy.reporting.model import PublishedRow, Report
 from neurodeploy.reporting.published import differences
@@ -17,6 +18,7 @@ def tables(report: Report) -> dict[str, Table]:
     made = (
         _changes(report),
         _comparisons(report),
+        _paired(report),
         _groups(report),
         _published(report),
         _differences(report),
@@ -28,8 +30,9 @@ def tables(report: Report) -> dict[str, Table]:
         ann_table(report),
         unpriced_table(report),
         prices_table(report),
-        _deployment(report),
-        _places(report),
+        deployment_table(report),
+        fits_table(report),
+        places_table(report),
         _findings(report),
     )
     return {table.name: table for table in made if table.rows}
@@ -61,21 +64,47 @@ def _comparisons(report: Report) -> Table:
             Cell(headline.value(c, "baseline"), c.baseline_value.mean),
             Cell(headline.change(c), c.difference.absolute if c.difference.relative is None else c.difference.relative),
             text(headline.interval(c).removeprefix("95 % interval ") or "-"),
-            text(headline.how_sure(c)),
-            text(headline.on_samples(c) or "-"),
+            text(headline.short(c)),
+            text(_pair(c.baseline_value.n, c.group_value.n)),
         )
         for c in report.comparisons
     ]
     base = report.groups[0].label
-    columns = ("metric", "group", "value", base, "change", "95 % interval", "how sure", "over the same samples")
+    columns = ("metric", "group", "value", base, "change", "95 % interval", "how sure", "n")
     note = "Welch's t interval and test over seeds: would other seeds show it too?"
     if len(report.groups) > 2:
-        note += (
-            f" p corrected for the {len(report.groups) - 1} groups by Holm's method; the interval is of one comparison."
-        )
-    if any(c.paired for c in report.comparisons):
-        note += " The paired test over samples asks whether these very networks would differ on other test samples."
+        note += " p is corrected for the number of tests of a metric by Holm's method, the interval is not."
     return Table("comparisons", f"Compared with {base}", columns, tuple(rows), note)
+
+
+def _pair(baseline: int, group: int) -> str:
+    return str(group) if baseline == group else f"{baseline} and {group}"
+
+
+def _paired(report: Report) -> Table:
+    rows = []
+    for c in report.comparisons:
+        if c.paired is not None:
+            p = c.paired
+            ends = [numbers.signed(100 * end, lambda v: f"{v:.2f}") for end in (p.low, p.high)]
+            rows.append(
+                (
+                    text(c.group),
+                    Cell(headline.change(c), c.difference.absolute),
+                    text(f"{ends[0]} to {ends[1]} points"),
+                    Cell(f"{p.only_group:,.0f}", p.only_group),
+                    Cell(f"{p.only_baseline:,.0f}", p.only_baseline),
+                    Cell(headline.p_text(p.p_value), p.p_value),
+                    text(p.test),
+                )
+            )
+    base = report.groups[0].label
+    columns = ("group", "change", "95 % interval", "right alone", f"{base} right alone", "p", "test")
+    note = (
+        f"Accuracy on {report.target} of the networks at hand, sample by sample: would they differ on other samples? "
+        "It says nothing of other seeds. Right alone: samples, mean over all pairs of seeds. p is not corrected."
+    )
+    return Table("paired", f"Paired over the same {report.samples:,} test samples", columns, tuple(rows), note)
 
 
 def _groups(report: Report) -> Table:
@@ -236,52 +265,6 @@ def _operations(report: Report) -> Table:
     )
     note = "Per inference. SOP: spike-triggered accumulates from the real fan-out of the emitted graph."
     return Table("operations", "Operations", columns, tuple(rows), note)
-
-
-def _deployment(report: Report) -> Table:
-    rows = []
-    for g in report.groups:
-        r = g.resources
-        kib = None if r.synaptic_memory_bytes is None else r.synaptic_memory_bytes / 1024
-        rows.append(
-            (
-                text(g.label),
-                text(g.purity),
-                stat(g.counts["sop"], whole=True),
-                integer(r.neurons),
-                integer(r.synapses),
-                Cell("-") if kib is None else Cell(f"{kib:,.1f} KiB", kib),
-                integer(r.cores),
-                integer(r.chips),
-            )
-        )
-    columns = ("group", "purity", "synaptic operations", "neurons", "synapses", "synaptic memory", "cores", "chips")
-    notes = ["Operations per inference. Placement by our model of the chip, not by its vendor's compiler."]
-    notes += [f"{g.label} is not exported: {g.not_exported}." for g in report.groups if g.not_exported]
-    return Table("deployment", f"On {report.target}", columns, tuple(rows), " ".join(notes))
-
-
-def _places(report: Report) -> Table:
-    names = dict.fromkeys(place.name for group in report.groups for place in group.places)
-    rows = []
-    for name in names:
-        for group in report.groups:
-            for place in group.places:
-                if place.name == name:
-                    kib = None if place.synaptic_memory_bytes is None else place.synaptic_memory_bytes / 1024
-                    rows.append(
-                        (
-                            text(name),
-                            text(group.label),
-                            integer(place.neurons),
-                            integer(place.synapses),
-                            Cell("-") if kib is None else Cell(f"{kib:,.1f} KiB", kib),
-                            integer(place.cores),
-                            text(place.limited_by),
-                        )
-                    )
-    columns = ("layer", "group", "neurons", "synapses", "synaptic memory", "cores", "cores limited by")
-    return Table("places", f"Layer by layer on {report.target}", columns, tuple(rows), "Placement of the first seed.")
 
 
 def _findings(report: Report) -> Table:

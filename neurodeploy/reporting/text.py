@@ -93,6 +93,7 @@ _TERMINAL = (
     "published",
     "differences",
     "comparisons",
+    "paired",
     "layers",
     "energy",
     "unpriced",

@@ -70,6 +70,9 @@ class Engine:
         arithmetic: ``float32``, ``float64`` or ``loihi``.
         cores: Neuron node -> cores it occupies, where a placement is known (for ``messages``).
 
+    Attributes:
+        repeats: Tiles of one form may make the calls of one again (:mod:`neurodeploy.sim.replay`).
+
     Raises:
         UnsupportedError: A Norm (ND220), or ``loihi`` on a float graph (ND213).
     """
@@ -94,7 +97,7 @@ class Engine:
         }
         self._types = {name: self.plan.value_type(name) for name in graph.nodes}
         self._entry, self._exit = graph.input, graph.output
-        self._repeatable = (
+        self.repeats = (
             kernels() is not None
             and not graph.recurrent
             and all(calls_only_kernels(step) for step in self._steps.values())
@@ -175,7 +178,7 @@ class Engine:
     def _run_tile(
         self, x: np.ndarray, timesteps: int, keep_spikes: bool, keep_membrane: bool, counting: bool
     ) -> tuple[Kept, np.ndarray]:
-        if keep_spikes or keep_membrane or not self._repeatable:
+        if keep_spikes or keep_membrane or not self.repeats:
             tile = self._tile(x.shape[0], timesteps, keep_spikes, keep_membrane, counting, self._memory())
             return self._step_by_step(tile, x), tile.counts
         form = self._form((x.shape, timesteps, counting))
@@ -203,7 +206,7 @@ class Engine:
             new.finish()
             form.recording = new
         else:
-            self._repeatable = False
+            self.repeats = False
         return Kept(kept.output.copy()), new.counts + new.constants
 
     def _form(self, key: tuple[object, ...]) -> _Form:

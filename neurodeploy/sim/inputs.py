@@ -48,9 +48,9 @@ def check_batch_axis(path: Path, shape: Shape, y: np.ndarray | None) -> None:
     """``x`` of ``shape`` has a first axis, and ``y`` has that axis too (ND105)."""
     if not shape or (y is not None and y.shape != shape[:1]):
         found = f"`x` has shape {shape}" + ("" if y is None else f", `y` {y.shape}")
-        raise UsageError(
-            "ND105", f"{found}: the first axis of both is the batch", where=str(path), fix="one label per sample in y"
-        )
+        axis = "the first axis is the batch" if y is None else "the first axis of both is the batch"
+        fix = "one label per sample in y" if shape else "x of shape (B, T, *shape) or (B, *shape)"
+        raise UsageError("ND105", f"{found}: {axis}", where=str(path), fix=fix)
 
 
 def check_inputs(

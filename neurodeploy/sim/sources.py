@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from neurodeploy.diagnostics import UsageError
 from neurodeploy.sim.inputs import check_batch_axis, no_x
 from neurodeploy.sim.npz_reader import NpzMember
 
@@ -78,6 +79,8 @@ class FileSource:
         from neurodeploy.targets.artifact import reading_npz
 
         self.path = path
+        if not path.exists():
+            raise UsageError("ND103", "the input cannot be read: No such file", where=str(path), fix="check the path")
         with reading_npz(path, what="input"):
             with np.load(path, allow_pickle=False) as archive:
                 if "x" not in archive.files:

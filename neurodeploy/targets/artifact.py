@@ -220,9 +220,10 @@ def other_parts(runnable: Runnable) -> str:
     beside = [name for name in (ENCODER, TAIL) if (place.parent / name).is_file()]
     if not beside:
         return ""
+    run = "runs" if len(beside) == 1 else "run"
     return (
-        f"{place} is the chip's part alone; {' and '.join(beside)} beside it run on the host: to run the whole network "
-        f"simulate its folder, {place.parent}"
+        f"{place} is the chip's part alone; {' and '.join(beside)} beside it {run} on the host: to run the whole "
+        f"network simulate its folder, {place.parent}"
     )
 
 

@@ -252,3 +252,20 @@ def test_exit_code_and_streams_of_the_program(files: Path, tmp_path: Path) -> No
     assert done.returncode == 3
     assert json.loads(done.stdout)["result"]["fits"] is False
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+@pytest.mark.parametrize("words", [[], ["--json"]])
+@pytest.mark.parametrize("name", ["static.npz", "missing.npz"])
+def test_a_result_that_cannot_be_printed_is_said(name: str, words: list[str], files: Path) -> None:
+    """Standard output on a full disk: one message on standard error, never a traceback, also for an error as JSON."""
+    command = [sys.executable, "-m", "neurodeploy", "simulate", str(files / "chip"), "--input", str(files / name)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*command, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    code, where = ("ND110", "standard output") if name == "static.npz" else ("ND103", name)
+    assert done.stderr.startswith(f"error[{code}]")
+    assert where in done.stderr
+    assert done.stderr.count("error[") == 1
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr

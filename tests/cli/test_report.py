@@ -50,6 +50,10 @@ def test_files(here: Path) -> None:
     assert (here / "out/r.md").read_text().startswith("# rmp")
     assert (here / "out/csv/energy.csv").is_file()
     assert (here / "out/figures/membranes.svg").read_text().startswith("<svg")
+    assert (here / "out/figures/membranes.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.stem for path in here.glob("out/figures/*.svg")} == {
+        path.stem for path in here.glob("out/figures/*.png")
+    }
 
 
 @pytest.mark.parametrize(

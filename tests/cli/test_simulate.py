@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
+import zipfile
 from pathlib import Path
 
 import nir
@@ -12,7 +15,9 @@ import pytest
 from small_files import BAD_INPUTS, SAMPLES, TIMESTEPS, foreign_network, listing
 
 from neurodeploy.cli import run
+from neurodeploy.cli.render import simulate_text
 from neurodeploy.ir.nir_io import read_nir
+from neurodeploy.sim.trace import COUNT_KEYS
 
 RESULT = {"accuracy", "predictions", "samples", "timesteps", "arithmetic", "purity", "seconds", "counts", "layers"}
 COUNTS = {
@@ -355,6 +360,8 @@ def test_foreign_files_get_no_notices(files: Path, capsys) -> None:
         (["--limit", "0"], 2, "ND100", "--limit"),
         (["--data", "digits"], 2, "ND100", "--input"),
         (["--trace-membrane"], 2, "ND100", "--trace"),
+        (["--timesteps", "0"], 2, "ND118", "--timesteps is 0"),
+        (["--input", "missing.npz"], 2, "ND103", "check the path"),
     ],
 )
 def test_refused_options(options, code, error, says, files: Path, call) -> None:
@@ -394,8 +401,44 @@ def test_where_the_trace_goes(place: str, code: str | None, files: Path, call, t
         assert listing(tmp_path) == {"file.txt": b"mine"}
 
 
+@pytest.mark.parametrize("kind", ["model", "text", "pipe"])
+def test_a_trace_replaces_no_more_than_a_trace(kind: str, files: Path, call, tmp_path: Path) -> None:
+    """Not the model, nor another file, nor a device (as root the rename onto ``/dev/null`` would succeed)."""
+    place = tmp_path / "place"
+    if kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.write_bytes((files / "chain.nir").read_bytes() if kind == "model" else b"notes")
+    model = place if kind == "model" else files / "chain.nir"
+    error = call(2, "simulate", model, "--input", files / "static.npz", "--trace", place)
+    assert error["code"] == "ND110"
+    assert list(tmp_path.iterdir()) == [place]
+    if kind != "pipe":
+        assert place.read_bytes() == (b"notes" if kind == "text" else (files / "chain.nir").read_bytes())
+        return
+    assert stat.S_ISFIFO(place.stat().st_mode)
+
+
+def test_an_empty_file_and_an_older_trace_are_replaced(files: Path, call, tmp_path: Path) -> None:
+    place = tmp_path / "t.npz"
+    place.touch()
+    for _ in range(2):
+        call(0, "simulate", files / "chip", "--input", files / "static.npz", "--trace", place)
+        assert zipfile.is_zipfile(place)
+
+
+def test_no_digit_of_a_count_is_cut() -> None:
+    """A rich table that is too wide for its console cuts numbers with an ellipsis."""
+    many = dict.fromkeys(COUNT_KEYS, 987_654_321_987_654)
+    layers = [{"name": f"a.long.name.of.layer{i}", "kind": "conv2d", "size": 1, **many} for i in range(2)]
+    result = {"samples": 1, "timesteps": 4, "arithmetic": "loihi", "accuracy": None, "purity": "pure", "violations": []}
+    text = simulate_text({**result, "layers": layers, "host_layers": [], "counts": many, "seconds": 1.0})
+    assert text.count("987,654,321,987,654") == 3 * 7
+    assert "…" not in text
+
+
 def test_a_failed_run_keeps_the_older_trace(files: Path, call, tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / "t.npz").write_bytes(b"older")
+    (tmp_path / "t.npz").write_bytes(b"PK older")
 
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
@@ -404,7 +447,7 @@ def test_a_failed_run_keeps_the_older_trace(files: Path, call, tmp_path: Path, m
     words = ["simulate", files / "chip", "--input", files / "static.npz", "--trace", tmp_path / "t.npz"]
     error = call(2, *words)
     assert (error["code"], "MiB cannot be written: No space left" in error["message"]) == ("ND110", True)
-    assert listing(tmp_path) == {"t.npz": b"older"}
+    assert listing(tmp_path) == {"t.npz": b"PK older"}
 
 
 def test_a_missing_encoder_is_said(files: Path, call, tmp_path: Path) -> None:
@@ -431,7 +474,7 @@ def test_the_chips_part_alone_is_told_from_the_whole(files: Path, call, capsys, 
     words = ["simulate", str(files / "chip" / "network.nir"), "--input", str(tmp_path / "x.npz")]
     assert run(words) == 0
     notice = capsys.readouterr().err
-    assert "encoder.nir beside it run on the host" in notice
+    assert "encoder.nir beside it runs on the host" in notice
     assert notice.rstrip().endswith(str(files / "chip"))
     for whole in (files / "chip", files / "artifact" / "network.nir"):
         assert run(["simulate", str(whole), "--input", str(files / "static.npz")]) == 0

@@ -141,7 +141,7 @@ def test_a_cache_that_cannot_be_written_is_a_notice(tmp_path: Path, calls: dict[
     said: list[str] = []
     assert report(run, progress=said.append).groups[0].accuracy_chip is not None
     assert any("is not kept for the next report" in line for line in said)
-    assert str(run / "simulate-loihi2.json") in said[-1]
+    assert any(str(run / "simulate-loihi2.json") in line for line in said)
 
 
 @pytest.mark.parametrize(
@@ -257,3 +257,22 @@ def test_data_changed_since_training(tmp_path: Path, calls: dict[str, int]) -> N
     manifest["data"]["test"] = "0" * 64
     (run / "manifest.json").write_text(json.dumps(manifest))
     assert "other bytes" in refused([run], "ND113").findings[0].rule
+
+
+def test_features_are_those_of_the_first_seed_and_kept(groups: tuple[Path, Path], calls: dict[str, int]) -> None:
+    first = collect(groups)
+    assert [[run.features is not None for run in group.runs] for group in first] == [[True, False, False]] * 2
+    again = collect(groups)
+    assert calls["features"] == 2
+    assert again[0].runs[0].features == first[0].runs[0].features
+    cache = groups[0] / "seed-0" / "features-loihi2.json"
+    kept = json.loads(cache.read_text())
+    cache.write_text(json.dumps({**kept, "key": {}}))
+    collect(groups)
+    assert calls["features"] == 3, "made for other bytes: made again"
+
+
+def test_right_and_wrong_samples_are_those_of_the_accuracy(groups: tuple[Path, Path], calls: dict[str, int]) -> None:
+    for run in (run for group in collect(groups) for run in group.runs):
+        assert run.correct is not None
+        assert run.correct.mean() == pytest.approx(run.simulation["accuracy"])

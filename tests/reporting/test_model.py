@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from importlib import resources
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from fake_runs import LAYERS, SAMPLES, T, make_group, make_run
 from pydantic import TypeAdapter
 
-from neurodeploy.reporting import report
+from neurodeploy.reporting import headline, report
 from neurodeploy.reporting.build import short_labels
 from neurodeploy.reporting.model import Report, report_schema
 from neurodeploy.reporting.plain import markdown
@@ -91,6 +92,64 @@ def test_energy_of_a_group_is_the_mean_over_seeds(made: Report) -> None:
         assert sum(term.energy.pj for term in loihi.terms) == pytest.approx(loihi.dynamic.pj.mean)
         assert sum(sum(terms.values()) for terms in loihi.layers.values()) == pytest.approx(loihi.dynamic.pj.mean)
         assert all(tag.source for energy in group.energy for tag in energy.prices)
+
+
+def test_layers_of_an_energy_add_up_with_their_range(made: Report) -> None:
+    for energy in (energy for group in made.groups for energy in group.energy):
+        totals = energy.layer_totals
+        assert set(totals) == set(energy.layers)
+        for name, terms in energy.layers.items():
+            assert totals[name].pj == pytest.approx(sum(terms.values()))
+        assert sum(total.low_pj for total in totals.values()) == pytest.approx(energy.dynamic.low_pj)
+        if energy.dynamic.high_pj is not None:
+            assert sum(t.high_pj or 0 for t in totals.values()) == pytest.approx(energy.dynamic.high_pj)
+
+
+def test_what_the_conversion_costs_and_what_a_layer_takes(made: Report) -> None:
+    """The fake simulation is wrong on one sample more than training was."""
+    for group in made.groups:
+        assert group.conversion is not None
+        assert group.conversion.mean == pytest.approx(-1 / SAMPLES)
+        assert [place.name for place in group.places] == ["lif2", "lif3"]
+        assert group.places[0].cores == 2
+    assert "| vanilla | vanilla | 3 | 98.15 ± 0.42 % | 97.87 ± 0.42 % | −0.28 ± 0.00 points |" in markdown(made)
+
+
+def test_the_same_samples_are_paired(made: Report) -> None:
+    """The fake networks are wrong on the first samples: of each pair one is never right alone."""
+    chip = next(c for c in made.comparisons if c.metric == "accuracy_chip")
+    assert chip.paired is not None
+    wrong = [[SAMPLES - round(SAMPLES * v) for v in s.values] for s in (chip.baseline_value, chip.group_value)]
+    pairs = [(b, g) for b in wrong[0] for g in wrong[1]]
+    assert chip.paired.only_group == pytest.approx(sum(max(0, b - g) for b, g in pairs) / 9)
+    assert chip.paired.only_baseline == pytest.approx(sum(max(0, g - b) for b, g in pairs) / 9)
+    assert all(c.paired is None for c in made.comparisons if c.metric != "accuracy_chip")
+    assert "alone is right on" in made.headline[0]
+
+
+def test_several_groups_are_answered_and_corrected(tmp_path: Path, calls: dict[str, int]) -> None:
+    """rmp costs less, and more seeds of it cost the same; with two groups against one baseline p is corrected."""
+    folders = [make_group(tmp_path / "x-vanilla"), make_group(tmp_path / "x-rmp", method="rmp")]
+    alone = report(*folders)
+    several = report(*folders, make_group(tmp_path / "x-laf", method="laf"))
+    assert several.title.startswith(
+        "None is clearly more accurate than vanilla (highest: rmp, +0.28 points, not signif"
+    )
+    assert "By dynamic energy on Intel Loihi, rmp (−8.8 %) is cheaper than vanilla." in several.title
+    energy = [next(c for c in r.comparisons if c.metric == "energy.loihi") for r in (alone, several)]
+    assert energy[0].p_corrected is None
+    assert energy[0].difference.p_value is not None
+    assert energy[1].p_corrected == pytest.approx(2 * energy[0].difference.p_value)
+    assert " corrected, n = 3" in headline.how_sure(energy[1])
+
+
+def test_a_correction_takes_a_claim_back(made: Report) -> None:
+    error = next(c for c in made.comparisons if c.metric == "quantization_error")
+    taken = dataclasses.replace(error, p_corrected=0.06)
+    assert headline.sure_verdict(error) == "better"
+    assert headline.sure_verdict(taken) == "not significant"
+    assert headline.how_sure(taken) == "not significant with n = 3 once corrected for the number of tests"
+    assert headline.short(taken) == "not significant, p = 0.06"
 
 
 def test_headline_says_how_sure(made: Report) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 
 from neurodeploy.reporting import numbers
-from neurodeploy.reporting.statistics import compare, statistic
+from neurodeploy.reporting.statistics import compare, holm, paired, statistic
 
 
 def stat(*values: float):
@@ -76,3 +79,49 @@ def test_spread_stands_in_the_decimals_of_its_mean() -> None:
 def test_open_range() -> None:
     assert numbers.energy_range(1000, 2000) == "[1.00, 2.00] nJ"
     assert numbers.energy_range(1000, None) == "[1.00 nJ, no upper bound]"
+
+
+def right(n: int, wrong: set[int]) -> np.ndarray:
+    return np.array([index not in wrong for index in range(n)])
+
+
+def test_mcnemar_by_hand() -> None:
+    """One network each: 1 sample that the baseline alone has right, 6 that the group alone has: 2·(1 + 7)/2^7."""
+    found = paired([right(20, {0, 1, 2, 3, 4, 5})], [right(20, {19})])
+    assert (found.samples, found.only_group, found.only_baseline, found.test) == (20, 6, 1, "McNemar, exact")
+    assert found.p_value == pytest.approx(2 * 8 / 128)
+    d = np.array([1.0] * 6 + [0.0] * 13 + [-1.0])
+    assert (found.low + found.high) / 2 == pytest.approx(5 / 20)
+    assert found.high - found.low == pytest.approx(2 * 1.959964 * d.std(ddof=1) / 20**0.5)
+
+
+def test_paired_with_several_seeds_by_hand() -> None:
+    """d = mean over the group's seeds less mean over the baseline's; alone right counts all pairs of seeds."""
+    baseline = [right(4, {0, 1}), right(4, {0})]  # right in 0, 1/2, 1, 1 of the seeds
+    group = [right(4, set()), right(4, {3})]  # 1, 1, 1, 1/2
+    found = paired(baseline, group)
+    d = np.array([1, 0.5, 0, -0.5])
+    assert found.only_group == pytest.approx(1 + 0.5)
+    assert found.only_baseline == pytest.approx(0.5)
+    z = d.mean() / (d.std(ddof=1) / 2)
+    assert found.p_value == pytest.approx(math.erfc(z / 2**0.5))
+    assert found.test.startswith("paired over samples")
+
+
+def test_the_same_predictions_differ_in_nothing() -> None:
+    one = right(50, {3, 7})
+    assert paired([one], [one]).p_value == 1
+    several = paired([one, one], [one])
+    assert (several.p_value, several.low, several.high) == (1, 0, 0)
+
+
+def test_pairing_finds_what_two_accuracies_hide() -> None:
+    """12 of 1,000 more, none fewer: two proportions of 95 % and 96.2 % are no difference (p = 0.2), the pairs are."""
+    found = paired([right(1000, set(range(50)))], [right(1000, set(range(38)))])
+    assert found.p_value == pytest.approx(2 / 2**12)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, None, 0.04, 0.03]) == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.06)]
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []

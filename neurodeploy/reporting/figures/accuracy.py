@@ -8,6 +8,9 @@ from neurodeploy.reporting.model import GroupReport, Report
 from neurodeploy.reporting.statistics import Statistic
 from neurodeploy.reporting.svg import Canvas, group_color, ticks
 
+#: Left, top, right, bottom.
+_Box = tuple[float, float, float, float]
+
 
 def accuracy(report: Report) -> Figure:
     """Float and target accuracy: dots for seeds, a bar for mean ± one standard deviation."""
@@ -29,9 +32,9 @@ def accuracy(report: Report) -> Figure:
         return left + (value - low) / (high - low) * (right - left)
 
     canvas.height = 14 + row_height * len(rows) + 22
-    for tick in ticks(low, high, 4):
+    for tick in ticks(low, high, 6):
         canvas.line(at(tick), 8, at(tick), canvas.height - 20, GRID)
-        canvas.text(at(tick), canvas.height - 6, f"{100 * tick:g} %", anchor="middle", fill=MUTED, size=11)
+        canvas.text(at(tick), canvas.height - 6, f"{100 * tick:.6g} %", anchor="middle", fill=MUTED, size=11)
     for index, (label, where, stat, fill) in enumerate(rows):
         y = 8 + row_height * (index + 0.5)
         canvas.text(0, y + 4, cut(label, 11), weight=600, size=12)
@@ -112,10 +115,34 @@ def _trade_panel(shown: list[tuple[int, GroupReport, Statistic, Statistic]], pro
                 x, at_y(accuracy_.mean - accuracy_.std), x, at_y(accuracy_.mean + accuracy_.std), fill, width=1.5
             )
         canvas.circle(x, y, 5, fill, tip=f"{group.label}: {numbers.percent_stat(accuracy_)}")
-        end = x > right - 7 * len(group.label) - 12
+    places = [(at_x(energy_.mean / scale), at_y(accuracy_.mean)) for *_, accuracy_, energy_ in shown]
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in places]
+    for (*_, accuracy_, energy_), (x, y) in zip(shown, places, strict=True):  # lines of the spread are in the way
+        half_x, half_y = (energy_.std or 0) / scale / (x_high - x_low), (accuracy_.std or 0) / (y_high - y_low)
+        taken.append((x - half_x * (right - left), y - 1, x + half_x * (right - left), y + 1))
+        taken.append((x - 1, y - half_y * (lower - upper), x + 1, y + half_y * (lower - upper)))
+    for (_, group, *_), (x, y) in zip(shown, places, strict=True):
         label = cut(group.label, 18)
-        canvas.text(x - 8 if end else x + 8, y - 7, label, anchor="end" if end else "start", size=11, weight=600)
+        box, anchor, at = _free(x, y, 6.6 * len(label), taken, (left, upper - 8, right, lower))
+        taken.append(box)
+        canvas.text(*at, label, anchor=anchor, size=11, weight=600)
     return canvas
+
+
+def _free(x: float, y: float, width: float, taken: list[_Box], frame: _Box) -> tuple[_Box, str, tuple[float, float]]:
+    """The place of a label beside a dot that hides least: its box, anchor and baseline."""
+    made = []
+    for dx, dy in ((8, -6), (8, 14), (-8, -6), (-8, 14), (8, 4), (-8, 4), (8, -18), (-8, 26)):
+        start = x + dx if dx > 0 else x + dx - width
+        box = (start, y + dy - 10, start + width, y + dy + 2)
+        outside = max(0.0, frame[0] - box[0], box[2] - frame[2], frame[1] - box[1], box[3] - frame[3])
+        hidden = sum(
+            max(0.0, min(box[2], b[2]) - max(box[0], b[0])) * max(0.0, min(box[3], b[3]) - max(box[1], b[1]))
+            for b in taken
+        )
+        made.append((hidden + 1000 * outside, box, "start" if dx > 0 else "end", (x + dx, y + dy)))
+    _, box, anchor, at = min(made, key=lambda found: found[0])
+    return box, anchor, at
 
 
 def _padded(values: list[float]) -> tuple[float, float]:

@@ -26,6 +26,12 @@ class Figure:
         """The figure as one SVG file, for a paper."""
         return standalone(self.title, self.caption, self.legend, self.panels)
 
+    def png(self) -> bytes:
+        """The same as a PNG file."""
+        from neurodeploy.reporting.raster import png
+
+        return png(self.file())
+
 
 def group_legend(groups: Sequence[GroupReport]) -> tuple[tuple[str, str], ...]:
     return tuple((group.label, group_color(index)) for index, group in enumerate(groups))
@@ -37,5 +43,8 @@ def sentence(rows: Sequence[tuple[str, str, Statistic, str]], show: Callable[[St
 
 
 def cut(text: str, most: int) -> str:
-    """At most so many characters, the last an ellipsis where some are left out."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """At most so many characters; what is left out is left out in the middle: layers differ in their last letters."""
+    if len(text) <= most:
+        return text
+    tail = most // 2
+    return f"{text[: most - 1 - tail]}…{text[-tail:]}"

@@ -19,11 +19,11 @@ def features(report: Report) -> Figure:
     caption = (
         f"What enters the last weights on {report.target}, mean over timesteps, first {samples:,} test samples, first "
         "seed; two principal components of each group's own features, axes not comparable between panels; color: class"
-        f"{repeated}. Between classes: share of the whole variance, in all dimensions, between the means of the "
-        "classes; higher is better separated."
+        f"{repeated}. Above each panel: the share of the variance that it shows, and the share in all dimensions that "
+        "lies between the means of the classes (higher: better separated)."
     )
     legend = tuple((str(label), class_color(label)) for label in classes[:CLASS_COLORS])
-    return Figure("features", "Output features", caption, legend, panels)
+    return Figure("features", "Output features, colored by class", caption, legend, panels)
 
 
 def _panel(label: str, found: Features) -> Canvas:
@@ -37,8 +37,8 @@ def _panel(label: str, found: Features) -> Canvas:
     )
     canvas.height = 316
     canvas.text(0, 13, cut(label, 30), weight=600)
-    canvas.text(0, 30, f"shown: {both} of the variance", fill=MUTED, size=11)
-    canvas.text(300, 30, f"between classes: {apart}", anchor="end", fill=MUTED, size=11)
+    canvas.text(0, 30, f"{both} of the variance", fill=MUTED, size=11)
+    canvas.text(300, 30, f"{apart} between classes", anchor="end", fill=MUTED, size=11)
     left, upper, side = 4.0, 40.0, 270.0
     x_middle, y_middle = ((max(v) + min(v)) / 2 for v in (found.x, found.y))
     reach = max(max(found.x) - min(found.x), max(found.y) - min(found.y)) or 1.0

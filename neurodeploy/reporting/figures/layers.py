@@ -21,7 +21,9 @@ def quantization(report: Report) -> Figure:
     caption = (
         "Mean of |o − u|² over elements, timesteps and test samples, before reset (RMP-Loss Eq. 8); float network."
     )
-    return _layer_bars("quantization", "Quantization error per layer", caption, report.groups, series, numbers.digits)
+    return _layer_bars(
+        "quantization", "Quantization error per layer", caption, report.groups, series, numbers.number_stat, _tick
+    )
 
 
 def operations(report: Report) -> Figure:
@@ -35,7 +37,7 @@ def operations(report: Report) -> Figure:
         "host work is left out."
     )
     return _layer_bars(
-        "operations", "Synaptic operations per layer", caption, report.groups, series, lambda v: f"{v:,.0f}"
+        "operations", "Synaptic operations per layer", caption, report.groups, series, numbers.count_stat, numbers.count
     )
 
 
@@ -71,37 +73,36 @@ def _layer_energy_panel(entries: Sequence[tuple[int, str, EnergyReport]]) -> Can
         for _, label, _, total in totals
         if layer in total
     )
-    canvas = Canvas(460, f"Energy per layer on {name}", said)
+    canvas = Canvas(320, f"Energy per layer on {name}", said)
     most = max(total[layer].pj for *_, total in totals for layer in total)
     highs = [total[layer].high_pj or 0.0 for *_, total in totals for layer in total]
     # As in the sum over layers: beyond twice the nominal value the range ends in an arrow.
     top = min(max(most, *highs), 2 * most) or 1.0
-    left, right, bar = 122.0, 386.0, 15.0
-    block = bar * len(entries) + 12
+    left, right, bar = 14.0, 246.0, 15.0
     canvas.text(0, 13, name, weight=600)
-    canvas.height = 24 + block * len(layers)
-    for row, layer in enumerate(layers):
-        y = 24 + row * block
-        canvas.text(left - 20, y + bar * len(entries) / 2 + 4, cut(layer, 15), anchor="end", size=12)
-        for place, (number, label, entry, total) in enumerate(totals):
-            if layer not in total:
-                continue
-            upper = y + bar * place
-            canvas.rect(left - 13, upper + 3, 8, 8, group_color(number))
+    y = 36.0
+    for layer in layers:
+        there = [found for found in totals if layer in found[-1]]
+        canvas.text(0, y - 4, cut(layer, 40), fill=MUTED, size=11)
+        for number, label, entry, total in there:
+            canvas.rect(0, y + 3, 8, 8, group_color(number))
             x = left
             for key, pj in entry.layers[layer].items():
                 length = pj / top * (right - left)
                 tip = f"{layer}, {label}, {TERM_NAMES[key]}: {numbers.energy(pj)}"
-                canvas.rect(x, upper + 1, length, bar - 6, TERM_COLORS[key], tip=tip)
+                canvas.rect(x, y + 1, length, bar - 6, TERM_COLORS[key], tip=tip)
                 x += length
-            amount = total[layer]
+            amount, middle = total[layer], y + bar - 3
             start = left + amount.low_pj / top * (right - left)
-            high = right if amount.high_pj is None else left + amount.high_pj / top * (right - left)
+            high = right + 1 if amount.high_pj is None else left + amount.high_pj / top * (right - left)
             end = min(high, right)
-            canvas.line(start, upper + bar - 3, end, upper + bar - 3, MUTED, width=1.2)
-            if amount.high_pj is None or high > right:
-                canvas.path([(end - 3, upper + bar - 6), (end, upper + bar - 3), (end - 3, upper + bar)], stroke=MUTED)
-            canvas.text(460, upper + 10, numbers.energy(amount.pj), anchor="end", size=11)
+            canvas.line(start, middle, end, middle, MUTED, width=1.2)
+            if high > right:
+                canvas.path([(end - 3, middle - 3), (end, middle), (end - 3, middle + 3)], stroke=MUTED)
+            canvas.text(320, y + 10, numbers.energy(amount.pj), anchor="end", size=11)
+            y += bar
+        y += 22
+    canvas.height = y - 12
     return canvas
 
 
@@ -111,7 +112,8 @@ def _layer_bars(
     caption: str,
     groups: Sequence[GroupReport],
     series: Sequence[dict[str, Statistic]],
-    show: Callable[[float], str],
+    show: Callable[[Statistic], str],
+    show_tick: Callable[[float], str],
 ) -> Figure:
     layers = list(dict.fromkeys(layer for values in series for layer in values))
     if not layers:
@@ -123,7 +125,7 @@ def _layer_bars(
         for layer in layers
         if layer in values
     ]
-    canvas = Canvas(460, title, sentence(described, lambda s: numbers.number_stat(s, show)))
+    canvas = Canvas(460, title, sentence(described, show))
     left, right, bar = 112.0, 352.0, 15.0
     block = bar * len(groups) + 12
     canvas.height = block * len(layers) + 22
@@ -133,7 +135,7 @@ def _layer_bars(
 
     for tick in ticks(0, top, 4):
         canvas.line(at(tick), 0, at(tick), canvas.height - 20, GRID)
-        canvas.text(at(tick), canvas.height - 6, f"{tick:,g}", anchor="middle", fill=MUTED, size=11)
+        canvas.text(at(tick), canvas.height - 6, show_tick(tick), anchor="middle", fill=MUTED, size=11)
     for row, layer in enumerate(layers):
         y = row * block + 4
         canvas.text(left - 10, y + bar * len(groups) / 2 + 4, cut(layer, 16), anchor="end", size=12)
@@ -142,9 +144,13 @@ def _layer_bars(
             if stat is None:
                 continue
             middle = y + bar * (index + 0.5)
-            tip = f"{layer}, {groups[index].label}: {numbers.number_stat(stat, show)}"
+            tip = f"{layer}, {groups[index].label}: {show(stat)}"
             canvas.rect(left, middle - bar / 2 + 1, at(stat.mean) - left, bar - 2, group_color(index), tip=tip)
             if stat.std:
                 canvas.line(at(stat.mean - stat.std), middle, at(stat.mean + stat.std), middle, INK, width=1.2)
-            canvas.text(at(stat.mean + (stat.std or 0)) + 6, middle + 4, numbers.number_stat(stat, show), size=11)
+            canvas.text(at(stat.mean + (stat.std or 0)) + 6, middle + 4, show(stat), size=11)
     return Figure(name, title, caption, group_legend(groups), (canvas,))
+
+
+def _tick(value: float) -> str:
+    return f"{value:,g}"

@@ -54,7 +54,8 @@ def _membrane_panel(name: str, shown: Sequence[tuple[int, Histogram]], groups: S
                 (at_x(histogram.low + (k + 1) * width), at_y(value)),
             ]
         edges.append((at_x(histogram.high), lower))
-        canvas.path(edges, fill=group_color(index), opacity=0.22, stroke=group_color(index), width=1.5)
+        filled = group_color(index) if len(shown) < 3 or index == shown[0][0] else "none"
+        canvas.path(edges, fill=filled, opacity=0.22, stroke=group_color(index), width=1.5)
     canvas.line(left, lower, right, lower, MUTED)
     for tick in ticks(low, high, 6):
         canvas.line(at_x(tick), lower, at_x(tick), lower + 4, MUTED)
@@ -94,9 +95,10 @@ def firing(report: Report) -> Figure:
 
 def _heat(label: str, rows: Sequence[tuple[str, tuple[float, ...]]], top: float, mark: str) -> Canvas:
     said = "; ".join(f"{name}: {', '.join(numbers.percent(r, 1) for r in steps)}" for name, steps in rows)
-    canvas = Canvas(460, f"Firing rates of {label}", said)
     steps_most = max(len(steps) for _, steps in rows)
-    left, cell = 112.0, min(64.0, 348.0 / steps_most)
+    width, left = (300.0 if steps_most <= 4 else 460.0), 92.0
+    canvas = Canvas(width, f"Firing rates of {label}", said)
+    cell = min(64.0, (width - left) / steps_most)
     canvas.rect(0, 4, 11, 11, mark)
     canvas.text(17, 14, cut(label, 34), weight=600)
     for step in range(steps_most):
@@ -104,7 +106,7 @@ def _heat(label: str, rows: Sequence[tuple[str, tuple[float, ...]]], top: float,
             canvas.text(left + cell * (step + 0.5), 34, f"t={step + 1}", anchor="middle", fill=MUTED, size=11)
     for row, (name, steps) in enumerate(rows):
         y = 40 + 27 * row
-        canvas.text(left - 10, y + 17, cut(name, 16), anchor="end")
+        canvas.text(left - 10, y + 17, cut(name, 13), anchor="end")
         for step, rate in enumerate(steps):
             strength = 0.06 + 0.94 * rate / top
             tip = f"{name}, timestep {step + 1}: {numbers.percent(rate)}"

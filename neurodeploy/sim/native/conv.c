@@ -34,7 +34,7 @@ struct conv {
     int64_t short_events;                /* events are 16 bit, in units of 8 bytes; else 32 bit, in bytes */
     int64_t most;                        /* events before 16 bit sums must move on; 0: never */
     int64_t at_once;                     /* images whose events are listed before the weights of a block are gone through */
-    int64_t by_rows;                     /* kernel row by kernel row over the image: see gather.h */
+    int64_t by_rows, strip;              /* kernel row by kernel row over so many output rows: see gather.h */
     int64_t shift, wrap;                 /* int sums: times 2^shift; wrap at 24 bits, as on the integer machine */
     const void *weights;                 /* [group][block][ky][kx][c][lanes] */
     const float *bias;                   /* [group][block][lanes], added to float sums, or null */
@@ -149,7 +149,7 @@ INLINE int64_t lines(int64_t size) { return (size + 63) & ~(int64_t)63; }
 /* Bytes of memory that a call of nd_conv needs to work in. */
 EXPORT int64_t nd_conv_scratch(const struct conv *op) {
     const int64_t pixels = op->in.height * op->in.width;
-    const int64_t tiles = op->out_height * ((op->out_width + op->together - 1) / op->together);
+    const int64_t tiles = op->strip * ((op->out_width + op->together - 1) / op->together);
     const int64_t bytes = pixels * op->in.pool * op->in.pool * op->in.group_channels;
     return lines(op->at_once * (bytes + 32) * (op->short_events ? 2 : 4))
         + lines(op->at_once * (pixels + 1) * 4) + (op->by_rows ? tiles * op->vectors * VECTOR : 0);

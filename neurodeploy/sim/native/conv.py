@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 #: Bytes of a register of the library that runs; ``common.h`` says the same.
 VECTORS = {"avx512": 64, "avx2": 32, "generic": 16}
-#: Registers of sums at most.
-_VECTORS = 4
+#: Registers of sums of a block, of integers and of floats.
+_VECTORS, _FLOAT_VECTORS = 2, 4
 #: Beyond this many bytes of weights those of a block are read once for many images, and as bytes where they fit.
 _LARGE = 2**19
 #: Images whose events are listed before a block of large weights is read.
 _MANY = 64
 #: Weights of an output that are added up at a time, the largest first, to find out how many 16 bits hold.
 _SOME = 512
+#: Bytes of sums that wait beside the weights of a kernel row in a cache of 32 or 48 KiB.
+_WAITING = 2**14
 #: Kinds of weights in conv.c.
 _SHORTS, _BYTES, _FLOATS = range(3)
 
@@ -41,7 +43,7 @@ class _Conv(ctypes.Structure):
                 *("out_height", "out_width", "outputs", "group_outputs", "groups"),
                 *("kernel_rows", "kernel_columns", "stride_y", "stride_x", "padding_y", "padding_x"),
                 *("dilation_y", "dilation_x", "together", "blocks", "vectors", "kind", "row", "short_events"),
-                *("most", "at_once", "by_rows", "shift", "wrap"),
+                *("most", "at_once", "by_rows", "strip", "shift", "wrap"),
             )
         ),
         *((name, ctypes.c_void_p) for name in ("weights", "bias")),
@@ -83,18 +85,18 @@ class Layout:
     vectors: int
 
 
-def layout(node: Conv2d | Linear, out_width: int, lanes: int) -> Layout:
+def layout(node: Conv2d | Linear, out_width: int, lanes: int, most: int) -> Layout:
     """Registers for the outputs of a group.
 
     Few outputs: neighbors along x share registers, so that an event is looked at once for all of them. Many: blocks,
-    so that the weights of a block stay in the cache near the core.
+    so that the weights of a block stay in the cache near the core. At most ``most`` registers.
     """
     outputs = node.weight.shape[0] // (node.groups if isinstance(node, Conv2d) else 1)
     together = 1
     if isinstance(node, Conv2d) and node.groups == 1 and node.dilation[1] == 1:
-        together = max(1, min(out_width, 4, _VECTORS * lanes // outputs))
+        together = max(1, min(out_width, 4, most * lanes // outputs))
     width = together * outputs
-    vectors = min(-(-width // lanes), _VECTORS)
+    vectors = min(-(-width // lanes), most)
     return Layout(together, -(-width // (vectors * lanes)), vectors)
 
 
@@ -128,7 +130,7 @@ class SpikeSums:
         outputs, out_height, out_width = after if len(after) == 3 else (after[0], 1, 1)
         self._leaving = (out_height, out_width, outputs)
         geometry = node if isinstance(node, Conv2d) else Conv2d(weight.reshape(*weight.shape, 1, 1), np.zeros(outputs))
-        lay = layout(node, out_width, lanes)
+        lay = layout(node, out_width, lanes, _FLOAT_VECTORS if floats else _VECTORS)
         shift = 0 if floats else _common_shift(weight)
         most = 0 if floats else most_events(weight >> shift)
         pool = 1
@@ -168,6 +170,7 @@ class SpikeSums:
             most=most,
             at_once=1 if rows.nbytes <= _LARGE else _MANY,
             by_rows=most == 0 and geometry.dilation[1] == 1,
+            strip=max(1, _WAITING // (-(-out_width // lay.together) * lay.vectors * vector)),
             shift=shift,
             wrap=wrap,
             weights=address(rows),

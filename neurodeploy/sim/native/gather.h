@@ -27,6 +27,15 @@ typedef shorts_t NAME(sum);
 
 /* Adds the weights of the events of a run; `base` is where those of an event at x = 0 lie. */
 INLINE void NAME(run)(NAME(sum) *sums, const char *base, const EVENT *event, const EVENT *end) {
+    if (sizeof(EVENT) == 2)
+        for (; event + 4 <= end; event += 4) { /* one load for four events */
+            uint64_t four;
+            memcpy(&four, event, 8);
+            for (int j = 0; j < 4; j++, four >>= 16) {
+                const char *at = base + (size_t)(uint16_t)four * UNIT;
+                _Pragma("GCC unroll 8") for (int i = 0; i < NV; i++) ADD(sums[i], at, i);
+            }
+        }
     for (; event < end; event++) {
         const char *at = base + (size_t)*event * UNIT;
         _Pragma("GCC unroll 8") for (int i = 0; i < NV; i++) ADD(sums[i], at, i);
@@ -103,34 +112,15 @@ static void NAME(block)(const struct conv *op, int64_t group, int64_t block, con
     }
 }
 
-/* The same kernel row by kernel row over the whole image, so that the weights of one row are all that the cache near the
- * core must hold; sums wait in `waiting`, a vector of sums for each tile. For sums that cannot leave 16 bits, or floats,
- * and without dilation along x. */
+/* The same for some output rows at once, kernel row by kernel row, so that the weights of one row are all that the cache
+ * near the core must hold beside the sums, which wait in `waiting`. For sums that cannot leave 16 bits, or floats, and
+ * without dilation along x. */
 static void NAME(block_by_rows)(const struct conv *op, int64_t group, int64_t block, const char *weights, const void *events,
                                 const uint32_t *starts, void *leaving, void *waiting) {
     const EVENT *list = events;
     const int64_t column = op->in.group_channels * ROW, kernel_row = op->kernel_columns * column;
     const int64_t width = op->in.width, lanes = NV * (VECTOR / (int64_t)sizeof(((NAME(sum)){0})[0]));
     const int64_t together = op->together, tiles = (op->out_width + together - 1) / together;
-    memset(waiting, 0, (size_t)(op->out_height * tiles * NV * VECTOR));
-    for (int64_t ky = 0; ky < op->kernel_rows; ky++)
-        for (int64_t oy = 0; oy < op->out_height; oy++) {
-            const int64_t iy = oy * op->stride_y - op->padding_y + ky * op->dilation_y;
-            if ((uint64_t)iy >= (uint64_t)op->in.height) continue;
-            const uint32_t *pixel = starts + iy * width;
-            NAME(sum) *at = (NAME(sum) *)waiting + oy * tiles * NV;
-            int64_t first = -op->padding_x;
-            for (int64_t tile = 0; tile < tiles; tile++, first += op->stride_x, at += NV) {
-                const int64_t last = first + op->kernel_columns;
-                const int64_t low = first < 0 ? 0 : first, high = last > width ? width : last;
-                NAME(sum) sums[NV];
-                if (low >= high) continue;
-                _Pragma("GCC unroll 8") for (int i = 0; i < NV; i++) sums[i] = at[i];
-                NAME(run)(sums, weights + ky * kernel_row - first * column, list + pixel[low], list + pixel[high]);
-                _Pragma("GCC unroll 8") for (int i = 0; i < NV; i++) at[i] = sums[i];
-            }
-        }
-    const NAME(sum) *at = waiting;
 #if defined(FLOATS)
     const floats_t *bias = op->bias ? (const floats_t *)(op->bias + (group * op->blocks + block) * lanes) : 0;
     float *out = (float *)leaving + block * lanes;
@@ -138,15 +128,37 @@ static void NAME(block_by_rows)(const struct conv *op, int64_t group, int64_t bl
     int32_t *out = (int32_t *)leaving + block * lanes;
     (void)group;
 #endif
-    for (int64_t oy = 0; oy < op->out_height; oy++)
-        for (int64_t ox = 0; ox < op->out_width; ox += together, at += NV) {
-            const int64_t there = lanes_there(op, block, ox, lanes);
+    for (int64_t strip = 0; strip < op->out_height; strip += op->strip) {
+        const int64_t below = strip + op->strip < op->out_height ? strip + op->strip : op->out_height;
+        memset(waiting, 0, (size_t)((below - strip) * tiles * NV * VECTOR));
+        for (int64_t ky = 0; ky < op->kernel_rows; ky++)
+            for (int64_t oy = strip; oy < below; oy++) {
+                const int64_t iy = oy * op->stride_y - op->padding_y + ky * op->dilation_y;
+                if ((uint64_t)iy >= (uint64_t)op->in.height) continue;
+                const uint32_t *pixel = starts + iy * width;
+                NAME(sum) *at = (NAME(sum) *)waiting + (oy - strip) * tiles * NV;
+                int64_t first = -op->padding_x;
+                for (int64_t tile = 0; tile < tiles; tile++, first += op->stride_x, at += NV) {
+                    const int64_t last = first + op->kernel_columns;
+                    const int64_t low = first < 0 ? 0 : first, high = last > width ? width : last;
+                    NAME(sum) sums[NV];
+                    if (low >= high) continue;
+                    _Pragma("GCC unroll 8") for (int i = 0; i < NV; i++) sums[i] = at[i];
+                    NAME(run)(sums, weights + ky * kernel_row - first * column, list + pixel[low], list + pixel[high]);
+                    _Pragma("GCC unroll 8") for (int i = 0; i < NV; i++) at[i] = sums[i];
+                }
+            }
+        const NAME(sum) *at = waiting;
+        for (int64_t oy = strip; oy < below; oy++)
+            for (int64_t ox = 0; ox < op->out_width; ox += together, at += NV) {
+                const int64_t there = lanes_there(op, block, ox, lanes);
 #if defined(FLOATS)
-            store_floats(out + (oy * op->out_width + ox) * op->outputs, at, NV, there, bias);
+                store_floats(out + (oy * op->out_width + ox) * op->outputs, at, NV, there, bias);
 #else
-            store_shorts(out + (oy * op->out_width + ox) * op->outputs, at, NV, there, op);
+                store_shorts(out + (oy * op->out_width + ox) * op->outputs, at, NV, there, op);
 #endif
-        }
+            }
+    }
 }
 
 #undef UNIT
