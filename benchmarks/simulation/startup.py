@@ -1,4 +1,5 @@
-"""From a fresh process to the first result, and to the first help text: wall-clock time of whole processes.
+"""From a fresh process to the first result, and to the first help text: wall-clock time of whole processes, in seconds
+and in times ``python -c "import numpy"``.
 
 ``cold`` is the first process of all with an empty kernel cache; what the operating system has of the files in memory is
 not thrown out. Each other process finds the cache that the first one left.
@@ -18,9 +19,12 @@ from typing import Any
 from neurodeploy.reporting.text import table
 from neurodeploy.targets.artifact import GOLDEN, read_npz
 
+#: What all times are compared with.
+NUMPY = "python -c 'import numpy'"
+
 
 def measure(folder: Path, repeats: int) -> dict[str, Any]:
-    """``simulate`` of an artifact on its golden inputs, ``simulate --help``, and a bare interpreter."""
+    """``simulate`` of an artifact on its golden inputs, ``simulate --help``, a bare interpreter, and NumPy."""
     import numpy as np
 
     golden = read_npz(folder / GOLDEN, what="golden vectors")
@@ -30,6 +34,7 @@ def measure(folder: Path, repeats: int) -> dict[str, Any]:
         ours = [sys.executable, "-m", "neurodeploy", "simulate"]
         commands = {
             "python -c pass": [sys.executable, "-c", "pass"],
+            NUMPY: [sys.executable, "-c", "import numpy"],
             "simulate --help": [*ours, "--help"],
             "simulate, first result": [*ours, str(folder), "--input", str(place / "input.npz"), "--json", "--quiet"],
         }
@@ -40,16 +45,18 @@ def measure(folder: Path, repeats: int) -> dict[str, Any]:
                 took = _seconds(command, place / "cold")
                 if turn:
                     seconds[name].append(took)
-    rows = [("simulate, first result, empty kernel cache", *_row(cold))]
-    rows += [(name, *_row(times)) for name, times in seconds.items()]
-    columns = ("process", "seconds", "least", "most")
+    unit = statistics.median(seconds[NUMPY])
+    rows = [("simulate, first result, empty kernel cache", *_row(cold, unit))]
+    rows += [(name, *_row(times, unit)) for name, times in seconds.items()]
+    columns = ("process", "seconds", "least", "most", "times NumPy's")
     print(table(f"{folder}: fresh processes, wall-clock time, medians of {repeats}", columns, rows))
     print(flush=True)
     return {"section": "startup", "artifact": str(folder), "cold": cold, "seconds": seconds}
 
 
-def _row(seconds: list[float]) -> tuple[str, str, str]:
-    return f"{statistics.median(seconds):.3f}", f"{min(seconds):.3f}", f"{max(seconds):.3f}"
+def _row(seconds: list[float], unit: float) -> tuple[str, ...]:
+    middle = statistics.median(seconds)
+    return (*(f"{value:.3f}" for value in (middle, min(seconds), max(seconds))), f"{middle / unit:.2f}")
 
 
 def _seconds(command: list[str], cache: Path) -> float:

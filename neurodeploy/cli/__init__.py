@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import click
 
-from neurodeploy.cli.output import drop_standard_output, error_document
+from neurodeploy.cli.output import error_document
 from neurodeploy.diagnostics import InternalError, NeurodeployError, UsageError, nearest
 
 #: Command name -> help line. The module of the same name is imported only when the command runs.
@@ -75,6 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     code = run(arguments)
     if code == INTERRUPTED:  # everything is said and saved: an impatient second Ctrl-C changes nothing
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        sys.stdout.flush()
+    except OSError:  # what was printed reached nobody, as was said: the flush at exit must not fail once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except AttributeError:  # no standard output at all
+        pass
     sys.exit(code)
 
 
@@ -101,8 +107,7 @@ def run(arguments: list[str]) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        drop_standard_output()  # the reader (head, less) went away: not an error
-        return 0
+        return 0  # the reader (head, less) went away: not an error
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in ("torch", "torchvision"):
             return _fail(command, _without_torch(command, str(error.name)), as_json)
@@ -157,6 +162,5 @@ def _told(text: str) -> bool:
     try:
         click.echo(text)
     except OSError:
-        drop_standard_output()
         return False
     return True

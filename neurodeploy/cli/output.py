@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,13 +54,7 @@ def say(text: str) -> None:
         raise
     except OSError:
         with writing(Path("standard output")):
-            drop_standard_output()
             raise
-
-
-def drop_standard_output() -> None:
-    """Point standard output at nothing, so that the flush at exit does not fail once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def notice(message: str, quiet: bool) -> None:

@@ -15,7 +15,7 @@ def sample_progress(
 
     ``done`` samples were finished before, in a run that was interrupted: they count for the bar, not for the rate.
     """
-    if quiet or not sys.stderr.isatty():
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

@@ -164,7 +164,7 @@ def _refuse(
             raise UsageError("ND110", rule, where=str(trace), fix="choose another name")
         if trace.exists() and not _is_archive(trace):
             rule = "the trace would replace what is no .npz: another file of yours, or a device"
-            raise UsageError("ND110", rule, where=str(trace), fix="choose another name, or remove it")
+            raise UsageError("ND110", rule, where=str(trace), fix="choose another name")
 
 
 def _is_archive(path: Path) -> bool:

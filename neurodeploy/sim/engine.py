@@ -123,7 +123,7 @@ class Engine:
             timesteps: T.
             keep_spikes: Keep every spike (memory grows with samples); otherwise only output and counts.
             keep_membrane: Keep every state after reset, and the currents of CubaLIFs.
-            tile: Samples in flight per thread: bounds memory, changes nothing else.
+            tile: Samples in flight per thread at most: bounds memory, changes nothing else.
             threads: Tiles in parallel.
             progress: Called with the number of samples finished since the last call.
             counts: Count; without, all counts are 0.
@@ -133,6 +133,7 @@ class Engine:
         """
         totals = self._no_counts(timesteps)
         kept: list[Kept] = []
+        tile = min(tile, self._enough(timesteps))
         starts = range(0, x.shape[0], tile)
 
         def one(start: int) -> tuple[Kept, np.ndarray]:
@@ -167,6 +168,14 @@ class Engine:
             for (name, node), row in zip(self.graph.nodes.items(), totals, strict=True)
         )
 
+    def _enough(self, timesteps: int) -> int:
+        """Samples that run together best: more of them read weights less often, fewer leave what a layer puts out in
+        the cache. About as many as put out, in the widest layer, as many bytes as there are weights."""
+        weights = sum(node.weight.size for node in self.graph.nodes.values() if isinstance(node, SYNAPSES))
+        size = np.dtype(self.plan.dtype).itemsize
+        widest = max(self._sizes.values()) * timesteps * (size + 1)
+        return max(1, round(weights * (2 if self.arithmetic == "loihi" else size) / widest))
+
     def _memory(self) -> Memory:
         if not hasattr(self._local, "memory"):
             self._local.memory = Memory()
@@ -187,7 +196,7 @@ class Engine:
             found = recording.again(in_order(x))
             if found is not None:
                 output, counts = found
-                return Kept(_complete(output, timesteps).copy()), counts
+                return Kept(_complete(output, timesteps).copy(order="K")), counts
         form.tiles += 1
         if (recording is None and form.tiles < FIRST) or (recording is not None and recording.uses == AGAIN):
             form.recording = None  # the next tile but one is written down
@@ -207,7 +216,7 @@ class Engine:
             form.recording = new
         else:
             self.repeats = False
-        return Kept(kept.output.copy()), new.counts + new.constants
+        return Kept(kept.output.copy(order="K")), new.counts + new.constants
 
     def _form(self, key: tuple[object, ...]) -> _Form:
         if not hasattr(self._local, "forms"):

@@ -35,3 +35,10 @@ def test_samples_rate_and_time_left_on_a_terminal(monkeypatch) -> None:
 def test_nothing_elsewhere(monkeypatch) -> None:
     assert bar(monkeypatch, Terminal(), quiet=True) == ""
     assert bar(monkeypatch, io.StringIO()) == ""
+
+
+def test_nothing_where_standard_error_is_closed(monkeypatch) -> None:
+    """Python sets it to None then (``2>&-``)."""
+    monkeypatch.setattr("sys.stderr", None)
+    with sample_progress(100, False) as advance:
+        assert advance is None

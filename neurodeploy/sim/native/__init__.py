@@ -68,9 +68,9 @@ def _load(name: str) -> ctypes.CDLL | None:
         return None
     try:
         found = ctypes.CDLL(str(path))
-    except OSError:  # built for another platform
+        return found if found.nd_runs_here() else None
+    except (OSError, AttributeError):  # built for another platform, not whole, or not ours
         return None
-    return found if found.nd_runs_here() else None
 
 
 def _refused(wanted: str, why: str, fix: str) -> UsageError:
