@@ -63,6 +63,8 @@ def command(
     from neurodeploy.reporting.text import report_text
     from neurodeploy.targets.base import load_target, refuse_check_only
 
+    if html is not None and markdown is not None and html.resolve() == markdown.resolve():
+        raise click.UsageError(f"--html and --markdown name the same file: {html}")
     refuse_check_only(load_target(target))
     made = report(
         *runs,

@@ -20,7 +20,7 @@ not in ``[references]``, a price without unit or basis, a unit of another kind o
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -177,7 +177,7 @@ def parse_profile(text: str, *, where: str) -> Profile:
         references = table.get("references", {})
         return Profile.model_validate(table, context={"references": references if isinstance(references, dict) else {}})
     except ValidationError as error:
-        findings = tuple(_finding(problem) for problem in error.errors(include_url=False))
+        findings = tuple(_findings(error))
         count = "1 rule is" if len(findings) == 1 else f"{len(findings)} rules are"
         raise UsageError(
             "ND112",
@@ -193,14 +193,43 @@ def profile_schema() -> dict[str, Any]:
     return Profile.model_json_schema(by_alias=True)
 
 
+#: Where pydantic says which member of a union it tried: of a ``value``, which may be a number or a word.
+_UNION = ("bool", "int", "float", "str")
+
+
+def _findings(error: ValidationError) -> Iterator[Finding]:
+    """One finding a key and rule; what no member of a union takes is one finding, not one for each."""
+    tried = set()
+    for problem in error.errors(include_url=False):
+        if problem["loc"][-1] not in _UNION:
+            yield _finding(problem)
+        elif problem["loc"][:-1] not in tried:
+            tried.add(problem["loc"][:-1])
+            yield _finding({**problem, "type": "union", "loc": problem["loc"][:-1]})
+
+
 def _finding(problem: Any) -> Finding:
-    key = ".".join(str(part) for part in problem["loc"] if part not in ("bool", "int", "float", "str"))
-    rules = {"extra_forbidden": "unknown key", "missing": "missing"}
+    key = ".".join(str(part) for part in problem["loc"])
+    rules = {
+        "extra_forbidden": "unknown key",
+        "missing": "missing",
+        "union": f"{problem['input']!r} is neither a finite number, nor a word, nor true or false",
+    }
     rule = rules.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    if problem["type"] == "model_type":  # a bare number where a table must say where it comes from
+        shape = "{ value = …, source = … } or { unknown = true }" if "value" in _fields(problem) else "a table"
+        rule = f"{problem['input']!r} stands alone; write {shape}"
     fix = ""
     if problem["type"] == "extra_forbidden":
         fix = _known_keys(problem["loc"])
     return Finding("ND112", "error", key, rule, fix=fix)
+
+
+def _fields(problem: Any) -> Iterable[str]:
+    """The keys of the table that a ``model_type`` problem misses."""
+    tables = {kind.__name__: kind for kind in (Quantity, Price, Power, Duration)}
+    found = tables.get(problem["ctx"]["class_name"])
+    return () if found is None else found.model_fields
 
 
 def _known_keys(location: tuple[Any, ...]) -> str:

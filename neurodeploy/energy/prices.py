@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from neurodeploy.config.profile import BASES, CONFIDENCES, Price, Profile, load_profile
+from neurodeploy.diagnostics import UsageError
 from neurodeploy.energy.model import PriceTag
 from neurodeploy.energy.terms import EVENT_TERMS
 
 
 class PriceBook:
-    """The prices of one profile; with ``allow_proxy`` those of its ``[proxy]`` chip where it has none."""
+    """The prices of one profile; with ``allow_proxy`` those of its ``[proxy]`` chip where it has none.
+
+    Raises:
+        UsageError: ND101 or ND112 for a proxy that cannot be read; ND112 for one of another scope, whose prices hold
+            other costs: a ``sop`` of scope ``per_term`` in a profile of scope ``all_in`` would leave the updates out.
+    """
 
     def __init__(self, profile: Profile, allow_proxy: bool = False) -> None:
         self.profile = profile
         self.proxy_name = profile.proxy.inherit if allow_proxy and profile.proxy else None
-        self.proxy = load_profile(self.proxy_name) if self.proxy_name else None
+        self.proxy = _proxy(profile, self.proxy_name) if self.proxy_name else None
 
     def inside(self, key: str) -> str:
         """Why a term is not charged on its own; empty when it is."""
@@ -49,6 +55,23 @@ class PriceBook:
     def note(self, key: str) -> str:
         """What the profile says beside an unknown price."""
         return "; ".join(dict.fromkeys(price.note for price in _fields(self.profile, key) if price.note))
+
+
+def _proxy(profile: Profile, name: str) -> Profile:
+    where = f"{profile.chip.id}, [proxy] inherit"
+    try:
+        proxy = load_profile(name)
+    except UsageError as error:
+        raise UsageError(error.code, error.message, where=where, fix=error.fix, findings=error.findings) from error
+    if proxy.energy.scope != profile.energy.scope:
+        raise UsageError(
+            "ND112",
+            f"prices of {name} are {proxy.energy.scope}, of {profile.chip.id} {profile.energy.scope}: "
+            "they hold different costs",
+            where=where,
+            fix=f'inherit from a profile of scope "{profile.energy.scope}", or leave out --allow-proxy',
+        )
+    return proxy
 
 
 def _inside(profile: Profile, key: str) -> str:

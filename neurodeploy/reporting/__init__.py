@@ -37,11 +37,10 @@ def report(
     Raises:
         UsageError: ND101, ND103, ND112, or ND113 for runs that cannot be compared.
     """
-    from neurodeploy.config.profile import load_profile
     from neurodeploy.reporting.build import build
     from neurodeploy.reporting.collect import collect
+    from neurodeploy.reporting.pricing import load_profiles
 
-    for profile in profiles:  # a wrong profile is said before minutes of export and simulation
-        load_profile(profile)
+    load_profiles(profiles, allow_proxy=allow_proxy)  # a wrong one is said before minutes of export and simulation
     groups = collect(runs, target=target, data_root=data_root, export=export, progress=progress)
     return build(groups, target=target, profiles=profiles, allow_proxy=allow_proxy)

@@ -26,7 +26,7 @@ from neurodeploy.reporting.model import (
     RunReport,
     TrainedLayer,
 )
-from neurodeploy.reporting.pricing import energy_report, places, priced, resources
+from neurodeploy.reporting.pricing import energy_report, load_profiles, places, priced, resources
 from neurodeploy.reporting.published import published_row
 from neurodeploy.reporting.statistics import Statistic, statistic
 from neurodeploy.sim.trace import COUNT_KEYS
@@ -35,11 +35,10 @@ from neurodeploy.training.run_files import MembraneHistogram
 
 def build(groups: Sequence[GroupData], *, target: str, profiles: Sequence[str], allow_proxy: bool = False) -> Report:
     """The report of collected groups, priced with ``profiles`` (names or paths)."""
-    from neurodeploy.config.profile import load_profile
     from neurodeploy.reporting.headline import headline, verdict
     from neurodeploy.targets.base import load_target
 
-    loaded = [load_profile(profile) for profile in profiles]
+    loaded = load_profiles(profiles, allow_proxy=allow_proxy)
     labels = short_labels([group.name for group in groups])
     reports = tuple(
         _group(group, label, groups[0], _energies(group, loaded, target, allow_proxy))

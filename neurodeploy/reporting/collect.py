@@ -32,7 +32,7 @@ from neurodeploy.reporting.comparable import (
 from neurodeploy.reporting.features import SAMPLES, Features, from_json, output_features, principal
 from neurodeploy.reporting.fits import Fit, fits, limits_digest
 from neurodeploy.reporting.fits import from_json as fits_from_json
-from neurodeploy.reporting.kept import CACHE_FORMAT, keep, read_kept
+from neurodeploy.reporting.kept import CACHE_FORMAT, is_simulation, keep, read_kept
 from neurodeploy.targets.artifact import Artifact, is_artifact
 from neurodeploy.training.run_files import (
     EVALUATION,
@@ -231,7 +231,7 @@ def _with_simulation(
         "resources": hashlib.sha256(json.dumps(compiled["resources"], sort_keys=True).encode()).hexdigest(),
         **{name: sha256(folder / name) for name in _GRAPHS if (folder / name).is_file()},
     }
-    if kept is None or kept["key"] != key:
+    if kept is None or kept["key"] != key or not is_simulation(kept["trace"], len(split.y)):
         progress(f"simulating {run.name} on {len(split.y)} samples")
         trace = _simulate(folder, split.x, split.y)
         kept = {"key": key, "trace": trace.to_json(), "spikes_per_step": _spikes_per_step(trace)}

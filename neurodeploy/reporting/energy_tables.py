@@ -69,7 +69,21 @@ def energy_table(report: Report) -> Table:
     missing = [group.label for group in report.groups if group.not_exported]
     if missing:
         note += f" Not exported, so without an energy: {', '.join(missing)}."
+    misfits = list(_misfits(report))
+    if misfits:
+        note += (
+            f" Priced as counted on {report.target}, though it does not fit there by our models: {'; '.join(misfits)}."
+        )
     return Table("energy", "Energy", columns, tuple(rows), note)
+
+
+def _misfits(report: Report) -> Iterator[str]:
+    """``Intel Loihi (vanilla, rmp)`` for each chip that is priced and that ``check`` says does not take the group."""
+    for index, profile in enumerate(report.profiles):
+        groups = [group for group in report.groups if group.energy and group.energy[index].terms]
+        labels = [g.label for g in groups if any(fit.target == profile and not fit.fits for fit in g.fits)]
+        if labels:
+            yield f"{groups[0].energy[index].name} ({', '.join(labels)})"
 
 
 def terms_table(report: Report) -> Table:

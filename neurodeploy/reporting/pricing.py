@@ -4,12 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from neurodeploy.config.profile import Profile
+from neurodeploy.config.profile import Profile, load_profile
+from neurodeploy.diagnostics import UsageError
 from neurodeploy.energy import Amount, Estimate, estimate
+from neurodeploy.energy.prices import PriceBook
 from neurodeploy.reporting.ann import ann_reports
 from neurodeploy.reporting.collect import GroupData, RunData
 from neurodeploy.reporting.model import EnergyFigure, EnergyReport, EnergyTerm, Place, Resources
 from neurodeploy.reporting.statistics import statistic
+
+
+def load_profiles(profiles: Sequence[str], *, allow_proxy: bool) -> list[Profile]:
+    """The profiles, each once.
+
+    Raises:
+        UsageError: ND101, ND112 for a profile or its proxy; ND112 for two that differ and name the same chip, since
+            everything after knows a profile by that name alone.
+    """
+    found: dict[str, tuple[str, Profile]] = {}
+    for name in profiles:
+        profile = load_profile(name)
+        PriceBook(profile, allow_proxy)  # refuses a proxy that cannot stand in
+        earlier, same = found.setdefault(profile.chip.id, (name, profile))
+        if same != profile:
+            raise UsageError(
+                "ND112",
+                f"two profiles that differ name the same chip: {profile.chip.id}",
+                where=f"{earlier} and {name}, [chip] id",
+                fix="give one of them an id and a name of its own",
+            )
+    return [profile for _, profile in found.values()]
 
 
 def priced(group: GroupData, profiles: Sequence[Profile], target: str, allow_proxy: bool) -> list[list[Estimate]]:

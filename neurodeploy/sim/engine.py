@@ -33,7 +33,7 @@ from neurodeploy.sim.synapses import Step, prepare_synapse
 from neurodeploy.sim.tile import KEYS, Tile
 from neurodeploy.sim.trace import LayerCounts
 
-#: Forms of tiles of which a thread remembers the calls: all tiles but the last are alike.
+#: Forms of tiles of which a thread keeps memory and calls: all tiles but the last are alike.
 _FORMS = 4
 
 
@@ -176,21 +176,16 @@ class Engine:
         widest = max(self._sizes.values()) * timesteps * (size + 1)
         return max(1, round(weights * (2 if self.arithmetic == "loihi" else size) / widest))
 
-    def _memory(self) -> Memory:
-        if not hasattr(self._local, "memory"):
-            self._local.memory = Memory()
-        return self._local.memory
-
     def _no_counts(self, timesteps: int) -> np.ndarray:
         return np.zeros((len(self._rows), len(KEYS), timesteps), np.int64)
 
     def _run_tile(
         self, x: np.ndarray, timesteps: int, keep_spikes: bool, keep_membrane: bool, counting: bool
     ) -> tuple[Kept, np.ndarray]:
+        form = self._form((x.shape, timesteps, keep_spikes, keep_membrane, counting))
         if keep_spikes or keep_membrane or not self.repeats:
-            tile = self._tile(x.shape[0], timesteps, keep_spikes, keep_membrane, counting, self._memory())
+            tile = self._tile(x.shape[0], timesteps, keep_spikes, keep_membrane, counting, form.memory)
             return self._step_by_step(tile, x), tile.counts
-        form = self._form((x.shape, timesteps, counting))
         recording = form.recording
         if recording is not None and recording.uses < AGAIN:
             found = recording.again(in_order(x))
@@ -201,7 +196,7 @@ class Engine:
         if (recording is None and form.tiles < FIRST) or (recording is not None and recording.uses == AGAIN):
             form.recording = None  # the next tile but one is written down
             form.tiles = min(form.tiles, FIRST - 1)
-            tile = self._tile(x.shape[0], timesteps, False, False, counting, self._memory())
+            tile = self._tile(x.shape[0], timesteps, False, False, counting, form.memory)
             return self._step_by_step(tile, x), tile.counts
         return self._record(form, x, timesteps, counting)
 
@@ -213,7 +208,7 @@ class Engine:
             kept = self._step_by_step(tile, x, new)
         if new.sound and tile.repeatable:
             new.finish()
-            form.recording = new
+            form.recording, form.memory = new, Memory()  # one tile's memory is enough
         else:
             self.repeats = False
         return Kept(kept.output.copy(order="K")), new.counts + new.constants
@@ -260,7 +255,7 @@ class Engine:
                 tile.masks.pop(name, None)
         output = tile.values[self._exit]
         if recording is not None:
-            recording.given, recording.put_out = entering, output
+            recording.ends(entering, output)
         return Kept(
             _complete(output, timesteps),
             {name: channels_first(array) for name, array in tile.spikes.items()},
@@ -277,9 +272,13 @@ class Engine:
 
 @dataclass
 class _Form:
-    """Tiles of one form: how many ran step by step, and the calls of one."""
+    """Tiles of one form: how many ran step by step, in which memory, and the calls of one.
+
+    Sizes differ from form to form, so they would not use each other's memory again: it goes when the form is forgotten.
+    """
 
     tiles: int = 0
+    memory: Memory = field(default_factory=Memory)
     recording: Recording | None = None
 
 

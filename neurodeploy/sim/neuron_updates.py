@@ -174,7 +174,7 @@ def _float_numba(plan: Plan, name: str, node: LIF | Integrator, numbers: Callabl
         return _shaped(plan, name, out, out)
 
     if not isinstance(node, LIF):
-        return only_kernels(integrate)
+        return integrate
     threshold, v_reset = (array.reshape(-1) for array in numbers("threshold", "v_reset"))
     synaptic: list[np.ndarray] = []
     if isinstance(node, CubaLIF):

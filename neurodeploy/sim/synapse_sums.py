@@ -18,6 +18,8 @@ from neurodeploy.sim.replay import only_kernels
 from neurodeploy.sim.squares import squares
 from neurodeploy.sim.tile import Tile
 
+#: Bytes of a row of weights in conv.py at most: 4 registers.
+LARGEST_ROW = 256
 #: ``(tile, input)`` -> sums: ``(N, *entering)`` to ``(N, *leaving)``, both contiguous.
 Run = Callable[[Tile, np.ndarray], np.ndarray]
 
@@ -123,8 +125,9 @@ def dense_sums(geometry: Geometry) -> tuple[DenseChoice, Run] | None:
 
 
 def _fits(geometry: Geometry) -> bool:
-    """Whether the compiled kernels hold these weights: 16 bits of integers."""
-    return not geometry.machine or geometry.largest < 2**15
+    """Whether the compiled kernels hold it: integers of 16 bits, a row of weights for every input of an image row."""
+    inputs = prod(geometry.entering[1:] if len(geometry.entering) > 1 else geometry.entering)
+    return (not geometry.machine or geometry.largest < 2**15) and inputs * LARGEST_ROW < 2**32
 
 
 def _compiled(geometry: Geometry) -> Run:

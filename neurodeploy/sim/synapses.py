@@ -119,7 +119,7 @@ def _accumulates(plan: Plan, name: str, tables: tuple[np.ndarray, np.ndarray]) -
                 operations = counter.count(s, steps, found.ctypes.data, found.ctypes.data + found.strides[0])
                 tile.count(name, "sop", found[0])
                 tile.count(name, "sop_nonzero", found[1])
-                return operations * (tile.length // steps)
+                return operations
 
             return only_kernels(count)
     flat, flat_nonzero = every.reshape(-1), nonzero.reshape(-1)

@@ -89,3 +89,9 @@ def test_what_training_measured_alone(here: Path, calls: dict[str, int], capsys:
     assert all(group["quantization_error"]["mean"] > 0 for group in groups)
     assert not any(calls.values())
     assert not list(here.glob("runs/*/**/export-*"))
+
+
+def test_one_file_for_two_formats(here: Path, capsys: pytest.CaptureFixture[str], calls: dict[str, int]) -> None:
+    assert run(["report", *RUNS, "--html", "r", "--markdown", "./r"]) == 2
+    assert "--html and --markdown name the same file: r" in capsys.readouterr().err
+    assert not (here / "r").exists()

@@ -158,3 +158,25 @@ def test_what_has_a_price_of_its_own(scope: str, mark: str, expected: dict[str, 
     terms = parse_profile(text, where="x").priced()
     assert {key: terms[key] for key in expected} == expected
     assert "stdp_update" not in terms
+
+
+@pytest.mark.parametrize("key", ["energy.sop", "power.static_chip_mW", "limits.cores", "chip.timestep_s"])
+def test_a_bare_number_is_told_what_to_write(key: str) -> None:
+    table, name = key.split(".")
+    parts = {"chip": HEAD, "energy": ENERGY, "limits": "[limits]\n", "power": "[power]\n"}
+    parts[table] += f"{name} = 3.5\n"
+    rule = "ND112 3.5 stands alone; write { value = …, source = … } or { unknown = true }"
+    assert findings("".join(parts.values())) == {key: rule}
+
+
+def test_a_bare_table_is_told_so() -> None:
+    assert findings("schema = 1\nchip = 3\n" + ENERGY) == {"chip": "ND112 3 stands alone; write a table"}
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "[1, 2]", "{ a = 1 }"])
+def test_what_is_no_value_is_one_finding(value: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_profile(HEAD + ENERGY + price(value=value), where="my.toml")
+    (found,) = caught.value.findings
+    assert found.node == "energy.sop.value"
+    assert "neither a finite number, nor a word" in found.rule

@@ -224,3 +224,20 @@ def test_to_json_is_plain(tmp_path: Path) -> None:
     written = json.loads(json.dumps(e.to_json()))
     assert written["total_is_lower_bound"] is True
     assert written["dynamic"]["pj"] == pytest.approx(23.6)
+
+
+@pytest.mark.parametrize(
+    ("scope", "inherit", "why"),
+    [
+        ("all_in", "loihi", "prices of loihi are per_term, of x all_in"),
+        ("per_term", "truenorth", "prices of truenorth are marginal, of x per_term"),
+        ("per_term", "nope", "no such profile: nope"),
+    ],
+)
+def test_a_proxy_that_cannot_stand_in_is_refused(scope: str, inherit: str, why: str) -> None:
+    """Loihi's 23.6 pJ per operation leave the updates out; charged as all-in, the updates would cost nothing."""
+    bare = profile(f'scope = "{scope}"', rest=f'[proxy]\ninherit = "{inherit}"')
+    assert estimate([row(sop=1)], bare, samples=1, timesteps=1).terms == (), "nobody asked for it"
+    with pytest.raises(UsageError, match=why) as caught:
+        estimate([row(sop=1)], bare, samples=1, timesteps=1, allow_proxy=True)
+    assert caught.value.where == "x, [proxy] inherit"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,22 @@ def test_a_broken_cache_is_made_again(tmp_path: Path, calls: dict[str, int], tex
     assert calls["simulate"] == 2
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [{"layers": None}, {"samples": 1}, {"predictions": [0]}, {"host_layers": [{"name": "a", "sop": -5}]}],
+)
+def test_kept_counts_that_are_none_are_made_again(
+    tmp_path: Path, calls: dict[str, int], broken: dict[str, Any]
+) -> None:
+    run = make_run(tmp_path / "r")
+    good = collect([run])
+    cache = run / "simulate-loihi2.json"
+    kept = json.loads(cache.read_text())
+    cache.write_text(json.dumps({**kept, "trace": {**kept["trace"], **broken}}))
+    assert collect([run])[0].runs[0].simulation == good[0].runs[0].simulation
+    assert calls["simulate"] == 2
+
+
 def test_each_target_has_its_own_artifact(tmp_path: Path, calls: dict[str, int]) -> None:
     run = make_run(tmp_path / "r")
     collect([run], target="nir")
@@ -276,3 +293,19 @@ def test_right_and_wrong_samples_are_those_of_the_accuracy(groups: tuple[Path, P
     for run in (run for group in collect(groups) for run in group.runs):
         assert run.correct is not None
         assert run.correct.mean() == pytest.approx(run.simulation["accuracy"])
+
+
+def test_two_profiles_of_one_chip(tmp_path: Path, calls: dict[str, int]) -> None:
+    """Whatever follows knows a profile by its chip: the second would answer under the name of the first."""
+    run = make_run(tmp_path / "r")
+    shipped = resources.files("neurodeploy.shipped.hardware_profiles") / "loihi.toml"
+    mine = tmp_path / "mine.toml"
+    mine.write_text(shipped.read_text(encoding="utf-8"), encoding="utf-8")
+    assert report(run, profiles=["loihi", str(mine), "loihi"]).profiles == ("loihi",), "the same is one"
+    mine.write_text(mine.read_text().replace("value = 23.6", "value = 30.0"), encoding="utf-8")
+    calls.update(export=0)
+    (run / "export-loihi2" / "network.nir").unlink()
+    with pytest.raises(UsageError, match="two profiles that differ name the same chip: loihi") as caught:
+        report(run, profiles=["loihi", str(mine)])
+    assert caught.value.where == f"loihi and {mine}, [chip] id"
+    assert calls["export"] == 0, "refused before anything slow"

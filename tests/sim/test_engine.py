@@ -79,7 +79,8 @@ def test_a_static_input_is_the_same_input_at_every_step():
 def test_progress_counts_every_sample():
     seen = []
     results(tile=4, progress=seen.append)
-    assert seen == [4, 4, 3]
+    assert sum(seen) == 11
+    assert max(seen) <= 4
 
 
 def test_unfolded_norms_and_float_graphs_on_the_integer_machine_are_refused():

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 from neurodeploy.ir.graph import Graph
-from neurodeploy.sim import engine as engines
-from neurodeploy.sim.engine import Engine, Result
+from neurodeploy.sim.engine import Result
 from neurodeploy.sim.native.arrays import kernels
-from tests.graphs import paper_chain, random_integer_graph
 
 needs_kernels = pytest.mark.skipif(kernels() is None, reason="no compiled kernels here")
 

@@ -28,7 +28,7 @@ def library() -> ctypes.CDLL | None:
     Raises:
         UsageError: ``NEURODEPLOY_KERNELS`` names what is not there, or what the CPU cannot run (ND100).
     """
-    wanted = os.environ.get("NEURODEPLOY_KERNELS")
+    wanted = os.environ.get("NEURODEPLOY_KERNELS") or None
     if wanted == "numba":
         return None
     if wanted is not None and wanted not in CHOICES:
@@ -59,18 +59,26 @@ def describe() -> str:
         return f"compiled kernels ({kernels_name()})"
     if os.environ.get("NEURODEPLOY_KERNELS") == "numba":
         return "Numba kernels (NEURODEPLOY_KERNELS=numba)"
+    if any(map(_stale, _FOLDER.glob("kernels_*.so"))):
+        return "Numba kernels: the compiled ones are older than their sources (install again, with a C compiler)"
     return "Numba kernels: the compiled ones, several times faster, were not built (install with a C compiler)"
 
 
 def _load(name: str) -> ctypes.CDLL | None:
     path = _FOLDER / f"kernels_{name}.so"
-    if not path.exists():
+    if not path.exists() or _stale(path):
         return None
     try:
         found = ctypes.CDLL(str(path))
         return found if found.nd_runs_here() else None
     except (OSError, AttributeError):  # built for another platform, not whole, or not ours
         return None
+
+
+def _stale(path: Path) -> bool:
+    """Whether a library is older than its sources, where they lie beside it: it may not know the structs of today."""
+    built = path.stat().st_mtime
+    return any(source.stat().st_mtime > built for kind in ("*.c", "*.h") for source in _FOLDER.glob(kind))
 
 
 def _refused(wanted: str, why: str, fix: str) -> UsageError:

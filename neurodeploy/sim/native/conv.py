@@ -26,6 +26,8 @@ _LARGE = 2**19
 _MANY = 64
 #: Weights of an output that are added up at a time, the largest first, to find out how many 16 bits hold.
 _SOME = 512
+#: Bytes of their lists of 16 bit events at most.
+_LISTS = 2**25
 #: Bytes of sums that wait beside the weights of a kernel row in a cache of 32 or 48 KiB.
 _WAITING = 2**14
 #: Kinds of weights in conv.c.
@@ -106,7 +108,7 @@ class SpikeSums:
     Args:
         node: Its geometry.
         before: Input shape, channels first; after: output shape.
-        weight: Integers below 2^15, or float32, as the node has them.
+        weight: Integers below 2^15, or float32: the node's own.
         bias: ``(O,)`` float32, added last, or None.
         wrap: Sums wrap at 24 bits.
     """
@@ -141,7 +143,8 @@ class SpikeSums:
         rows, kernel_columns = _rows(geometry, kept, lay, lanes)
         row = rows.itemsize * lay.vectors * lanes
         self._kept: list[np.ndarray] = [rows]  # what the struct points to
-        groups = geometry.groups
+        groups, inputs = geometry.groups, height * width * channels * pool**2
+        at_once = 1 if rows.nbytes <= _LARGE else max(1, min(_MANY, _LISTS // (2 * inputs)))
         self._op = _Conv(
             height=height,
             width=width,
@@ -168,7 +171,7 @@ class SpikeSums:
             row=row,
             short_events=width * channels // groups * row // 8 <= 2**16,
             most=most,
-            at_once=1 if rows.nbytes <= _LARGE else _MANY,
+            at_once=at_once,
             by_rows=most == 0 and geometry.dilation[1] == 1,
             strip=max(1, _WAITING // (-(-out_width // lay.together) * lay.vectors * vector)),
             shift=shift,

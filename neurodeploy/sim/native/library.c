@@ -8,10 +8,12 @@ EXPORT int nd_runs_here(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")
         && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi2")
         && __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512bitalg")
-        && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("bmi2");
+        && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vbmi")
+        && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
 #elif defined(__AVX2__)
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")
+        && __builtin_cpu_supports("popcnt");
 #else
     return 1;
 #endif
