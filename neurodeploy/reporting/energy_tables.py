@@ -72,7 +72,8 @@ def energy_table(report: Report) -> Table:
     misfits = list(_misfits(report))
     if misfits:
         note += (
-            f" Priced as counted on {report.target}, though it does not fit there by our models: {'; '.join(misfits)}."
+            f" Counted on {report.target} and priced, though by our models the chip does not take the network: "
+            f"{'; '.join(misfits)}."
         )
     return Table("energy", "Energy", columns, tuple(rows), note)
 

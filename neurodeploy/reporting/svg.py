@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from html import escape
 
 #: Property -> (light, dark). g: groups; t: energy terms; c: classes. Each stands out from its surface by at least 3:1.
+#: Groups and terms stand in one legend, so no term has a color of a group.
 COLORS = {
     "surface": ("#ffffff", "#14181d"),
     "ink": ("#1a2027", "#e8ecf1"),
@@ -24,14 +25,14 @@ COLORS = {
     "g3": ("#7b52ab", "#b795e6"),
     "g4": ("#3c8443", "#79c981"),
     "g5": ("#b03a6a", "#ec88b0"),
-    "t0": ("#28699c", "#5ba5dd"),
+    "t0": ("#1d4f91", "#4d8ef0"),
     "t1": ("#5f8fb5", "#92c3e8"),
-    "t2": ("#7b52ab", "#b795e6"),
-    "t3": ("#c8551b", "#f2935a"),
+    "t2": ("#8e2f86", "#dd8ad6"),
+    "t3": ("#9a6a00", "#e8c547"),
     "t4": ("#b98a5e", "#d8b48d"),
-    "t5": ("#3c8443", "#79c981"),
+    "t5": ("#566f1f", "#8fb03c"),
     "t6": ("#7f9a45", "#b3cd78"),
-    "t7": ("#8a7a22", "#d3c057"),
+    "t7": ("#4f4f4f", "#c9c9c9"),
     "t8": ("#a33b3b", "#e88a8a"),
     "c0": ("#28699c", "#5ba5dd"),
     "c1": ("#c8551b", "#f2935a"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from priced import HELD, price, profile, row
 
+from neurodeploy.diagnostics import UsageError
 from neurodeploy.energy import TERMS, estimate
 from neurodeploy.sim.trace import COUNT_KEYS, LayerCounts
 

@@ -160,9 +160,7 @@ def test_a_broken_cache_is_made_again(tmp_path: Path, calls: dict[str, int], tex
     "broken",
     [{"layers": None}, {"samples": 1}, {"predictions": [0]}, {"host_layers": [{"name": "a", "sop": -5}]}],
 )
-def test_kept_counts_that_are_none_are_made_again(
-    tmp_path: Path, calls: dict[str, int], broken: dict[str, Any]
-) -> None:
+def test_kept_counts_that_are_none_are_made_anew(tmp_path: Path, calls: dict[str, int], broken: dict[str, Any]) -> None:
     run = make_run(tmp_path / "r")
     good = collect([run])
     cache = run / "simulate-loihi2.json"

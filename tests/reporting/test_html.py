@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -151,6 +153,15 @@ def test_colors_stand_out() -> None:
             lighter, darker = sorted((surface, luminance(pair[mode])), reverse=True)
             least = {"surface": 1, "grid": 1, "ink": 4.5, "muted": 4.5}.get(name, 3)
             assert (lighter + 0.05) / (darker + 0.05) >= least, (name, mode)
+
+
+def test_no_term_has_a_color_of_a_group() -> None:
+    """One legend names both. 35 of 442 in RGB lets the closest pairs here (pink and red) be told apart side by side."""
+    names = [[name for name in COLORS if re.fullmatch(f"{kind}[0-9]", name)] for kind in "gt"]
+    for mode in (0, 1):
+        for group, term in product(*names):
+            pair = [bytes.fromhex(COLORS[name][mode][1:]) for name in (group, term)]
+            assert math.dist(*pair) >= 35, (group, term, mode)
 
 
 def test_ticks() -> None:
