@@ -28,7 +28,7 @@ lint: .venv/.dev
 	$(PYTHON) -c 'import sys; sys.exit("neurodeploy needs Python 3.10 or newer, this is %d.%d" % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv .venv
 
-.venv/.core: .venv/bin/python pyproject.toml constraints.txt
+.venv/.core: .venv/bin/python pyproject.toml constraints.txt setup.py $(wildcard neurodeploy/sim/native/*.[ch])
 	$(PIP) -e .
 	touch $@
 
