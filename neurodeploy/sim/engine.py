@@ -194,8 +194,7 @@ class Engine:
                 return Kept(_complete(output, timesteps).copy(order="K")), counts
         form.tiles += 1
         if (recording is None and form.tiles < FIRST) or (recording is not None and recording.uses == AGAIN):
-            form.recording = None  # the next tile but one is written down
-            form.tiles = min(form.tiles, FIRST - 1)
+            form.recording = None  # the next tile is written down
             tile = self._tile(x.shape[0], timesteps, False, False, counting, form.memory)
             return self._step_by_step(tile, x), tile.counts
         return self._record(form, x, timesteps, counting)

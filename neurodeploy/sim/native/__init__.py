@@ -77,7 +77,7 @@ def _load(name: str) -> ctypes.CDLL | None:
 
 def _stale(path: Path) -> bool:
     """Whether a library is older than its sources, where they lie beside it: it may not know the structs of today."""
-    built = path.stat().st_mtime
+    built = path.stat().st_mtime + 10  # seconds: who copies a tree copies both
     return any(source.stat().st_mtime > built for kind in ("*.c", "*.h") for source in _FOLDER.glob(kind))
 
 
