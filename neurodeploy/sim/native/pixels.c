@@ -16,19 +16,25 @@ EXPORT void nd_reached(const struct window *op, void *const *s_, int64_t images,
             for (int64_t c = 0; c < op->channels; c++) any |= s[c];
             fired[p] = any != 0;
         }
-        for (int64_t oy = 0; oy < op->out_height; oy++)
-            for (int64_t ox = 0; ox < op->out_width; ox++) {
-                uint8_t any = 0;
-                for (int64_t ky = 0; ky < op->kernel_rows; ky++) {
-                    const int64_t y = oy * op->stride_y - op->padding_y + ky * op->dilation_y;
-                    if ((uint64_t)y >= (uint64_t)op->height) continue;
-                    for (int64_t kx = 0; kx < op->kernel_columns; kx++) {
-                        const int64_t x = ox * op->stride_x - op->padding_x + kx * op->dilation_x;
-                        if ((uint64_t)x < (uint64_t)op->width) any |= fired[y * op->width + x];
-                    }
+        for (int64_t oy = 0; oy < op->out_height; oy++, out += op->out_width) {
+            memset(out, 0, (size_t)op->out_width);
+            for (int64_t ky = 0; ky < op->kernel_rows; ky++) {
+                const int64_t y = oy * op->stride_y - op->padding_y + ky * op->dilation_y;
+                if ((uint64_t)y >= (uint64_t)op->height) continue;
+                for (int64_t kx = 0; kx < op->kernel_columns; kx++) {
+                    /* Outputs whose tap lies in the row: x = ox * stride + at. */
+                    const int64_t at = kx * op->dilation_x - op->padding_x, stride = op->stride_x;
+                    const int64_t low = at < 0 ? (-at + stride - 1) / stride : 0;
+                    const int64_t room = op->width - at <= 0 ? 0 : (op->width - at + stride - 1) / stride;
+                    const int64_t high = room < op->out_width ? room : op->out_width;
+                    const uint8_t *row = fired + y * op->width + at;
+                    if (stride == 1)
+                        for (int64_t ox = low; ox < high; ox++) out[ox] |= row[ox];
+                    else
+                        for (int64_t ox = low; ox < high; ox++) out[ox] |= row[ox * stride];
                 }
-                *out++ = any;
             }
+        }
     }
 }
 
